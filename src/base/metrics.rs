@@ -1,0 +1,414 @@
+//! Every metric that the proxy has, by name.
+
+use std::{
+    fmt::{self, Write as _},
+    fs,
+    sync::Arc,
+    time::Duration,
+};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric, text::encode},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::{ConstGauge, Gauge},
+        histogram::Histogram,
+        info::Info,
+    },
+    registry::{Registry, Unit},
+};
+
+/// One fixed label.
+type One = [(&'static str, &'static str); 1];
+/// Two fixed labels.
+type Two = [(&'static str, &'static str); 2];
+
+/// The proxy's metrics; clones share them. Label values are fixed words, never text of a request.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Arc<Registry>,
+    requests: Family<Two, Counter>,
+    request_duration: Histogram,
+    sign_ins: Family<One, Counter>,
+    renewals: Family<One, Counter>,
+    refusals: Family<One, Counter>,
+    clients_gone: Counter,
+    entra_duration: Family<Two, Histogram, fn() -> Histogram>,
+    store_duration: Family<Two, Histogram, fn() -> Histogram>,
+    upstream_duration: Histogram,
+    upstream_errors: Family<One, Counter>,
+    upstream_retries: Counter,
+    dropped_set_cookies: Counter,
+    session_cookie_bytes: Histogram,
+    access_token_bytes: Histogram,
+    seals: Family<One, Counter>,
+    shelf_entries: Gauge,
+    shelf_bytes: Gauge,
+    shelf_lookups: Family<One, Counter>,
+    connections: Gauge,
+    tunnels: Gauge,
+    streams_ended: Family<One, Counter>,
+    panics: Counter,
+    configuration_reloads: Family<One, Counter>,
+    configuration_stale: Gauge,
+}
+
+const LATENCY: [f64; 12] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
+const COOKIE_BYTES: [f64; 8] = [1024.0, 2048.0, 2816.0, 4096.0, 6144.0, 7168.0, 8192.0, 16_384.0];
+
+fn latency() -> Histogram {
+    Histogram::new(LATENCY)
+}
+
+fn sizes() -> Histogram {
+    Histogram::new(COOKIE_BYTES)
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All metrics, at zero.
+    pub fn new() -> Self {
+        let mut metrics = Self {
+            registry: Arc::default(),
+            requests: Family::default(),
+            request_duration: latency(),
+            sign_ins: Family::default(),
+            renewals: Family::default(),
+            refusals: Family::default(),
+            clients_gone: Counter::default(),
+            entra_duration: Family::new_with_constructor(latency as fn() -> Histogram),
+            store_duration: Family::new_with_constructor(latency as fn() -> Histogram),
+            upstream_duration: latency(),
+            upstream_errors: Family::default(),
+            upstream_retries: Counter::default(),
+            dropped_set_cookies: Counter::default(),
+            session_cookie_bytes: sizes(),
+            access_token_bytes: sizes(),
+            seals: Family::default(),
+            shelf_entries: Gauge::default(),
+            shelf_bytes: Gauge::default(),
+            shelf_lookups: Family::default(),
+            connections: Gauge::default(),
+            tunnels: Gauge::default(),
+            streams_ended: Family::default(),
+            panics: Counter::default(),
+            configuration_reloads: Family::default(),
+            configuration_stale: Gauge::default(),
+        };
+        metrics.registry = Arc::new(metrics.registered());
+        metrics
+    }
+
+    fn registered(&self) -> Registry {
+        let mut registry = Registry::with_prefix("vestibule");
+        let r = &mut registry;
+        r.register("requests", "Requests by decision and status class", self.requests.clone());
+        r.register_with_unit(
+            "request_duration",
+            "From the request's head to the response's head",
+            Unit::Seconds,
+            self.request_duration.clone(),
+        );
+        r.register("sign_ins", "Sign-ins by outcome", self.sign_ins.clone());
+        r.register("renewals", "Token renewals by outcome", self.renewals.clone());
+        r.register("refusals", "Requests that were refused, by reason", self.refusals.clone());
+        r.register(
+            "clients_gone",
+            "Requests whose client went away before there was an answer",
+            self.clients_gone.clone(),
+        );
+        r.register_with_unit(
+            "entra_request_duration",
+            "Calls to Microsoft by endpoint and outcome",
+            Unit::Seconds,
+            self.entra_duration.clone(),
+        );
+        r.register_with_unit(
+            "store_operation_duration",
+            "Calls to the session store by operation and outcome",
+            Unit::Seconds,
+            self.store_duration.clone(),
+        );
+        r.register_with_unit(
+            "upstream_duration",
+            "From the request sent to the app until its response's head",
+            Unit::Seconds,
+            self.upstream_duration.clone(),
+        );
+        r.register(
+            "upstream_errors",
+            "Requests the app did not answer",
+            self.upstream_errors.clone(),
+        );
+        r.register(
+            "upstream_retries",
+            "Requests sent again because the app had closed the connection",
+            self.upstream_retries.clone(),
+        );
+        r.register(
+            "dropped_set_cookies",
+            "Set-Cookie fields of the app under our names",
+            self.dropped_set_cookies.clone(),
+        );
+        r.register_with_unit(
+            "session_cookie",
+            "Size of a session in cookies",
+            Unit::Bytes,
+            self.session_cookie_bytes.clone(),
+        );
+        r.register_with_unit(
+            "access_token",
+            "Size of the access tokens that the app receives",
+            Unit::Bytes,
+            self.access_token_bytes.clone(),
+        );
+        r.register("seals", "Messages sealed, by purpose", self.seals.clone());
+        r.register(
+            "token_cache_entries",
+            "Access tokens that did not fit in cookies, in memory",
+            self.shelf_entries.clone(),
+        );
+        r.register_with_unit(
+            "token_cache_size",
+            "Memory that they take",
+            Unit::Bytes,
+            self.shelf_bytes.clone(),
+        );
+        r.register(
+            "token_cache_lookups",
+            "Looks for such a token, by outcome; each miss is one call to Microsoft at most",
+            self.shelf_lookups.clone(),
+        );
+        r.register("connections", "Open client connections", self.connections.clone());
+        r.register("tunnels", "Open WebSocket tunnels", self.tunnels.clone());
+        r.register(
+            "streams_ended",
+            "Tunnels and running responses that were ended, by reason",
+            self.streams_ended.clone(),
+        );
+        r.register("panics", "Requests that ended in a panic", self.panics.clone());
+        r.register(
+            "configuration_reloads",
+            "Changed configurations, by outcome",
+            self.configuration_reloads.clone(),
+        );
+        r.register(
+            "configuration_stale",
+            "1 while a changed configuration is broken and the one before it is in use",
+            self.configuration_stale.clone(),
+        );
+        r.register("build", "This program", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        r.register_collector(Box::new(Memory));
+        registry
+    }
+
+    /// A request was answered: what was decided (`allow`, `sign_in` …), the status, how long.
+    pub fn request(&self, decision: &'static str, status: u16, took: Duration) {
+        let class = match status / 100 {
+            1 => "1xx",
+            2 => "2xx",
+            3 => "3xx",
+            4 => "4xx",
+            _ => "5xx",
+        };
+        self.requests.get_or_create(&[("decision", decision), ("code", class)]).inc();
+        self.request_duration.observe(took.as_secs_f64());
+    }
+
+    /// A sign-in ended.
+    pub fn sign_in(&self, outcome: &'static str) {
+        self.sign_ins.get_or_create(&[("outcome", outcome)]).inc();
+    }
+
+    /// A renewal ended.
+    pub fn renewal(&self, outcome: &'static str) {
+        self.renewals.get_or_create(&[("outcome", outcome)]).inc();
+    }
+
+    /// A request was refused.
+    pub fn refusal(&self, reason: &'static str) {
+        self.refusals.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    /// A client went away before its answer.
+    pub fn client_gone(&self) {
+        self.clients_gone.inc();
+    }
+
+    /// A call to Microsoft ended.
+    pub fn entra(&self, endpoint: &'static str, outcome: &'static str, took: Duration) {
+        let labels = [("endpoint", endpoint), ("outcome", outcome)];
+        self.entra_duration.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// A call to the session store ended.
+    pub fn store(&self, operation: &'static str, outcome: &'static str, took: Duration) {
+        let labels = [("operation", operation), ("outcome", outcome)];
+        self.store_duration.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// The app answered.
+    pub fn upstream(&self, took: Duration) {
+        self.upstream_duration.observe(took.as_secs_f64());
+    }
+
+    /// The app did not answer.
+    pub fn upstream_error(&self, reason: &'static str) {
+        self.upstream_errors.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    /// A request was sent to the app again.
+    pub fn upstream_retried(&self) {
+        self.upstream_retries.inc();
+    }
+
+    /// The app tried to set one of our cookies.
+    pub fn set_cookie_dropped(&self) {
+        self.dropped_set_cookies.inc();
+    }
+
+    /// A session was written: its cookies' bytes (names and values), its access token's bytes.
+    pub fn session_written(&self, cookie_bytes: usize, access_token_bytes: usize) {
+        #[expect(clippy::cast_precision_loss, reason = "sizes far below 2^52")]
+        {
+            self.session_cookie_bytes.observe(cookie_bytes as f64);
+            self.access_token_bytes.observe(access_token_bytes as f64);
+        }
+    }
+
+    /// A message was sealed.
+    pub fn sealed(&self, purpose: &'static str) {
+        self.seals.get_or_create(&[("purpose", purpose)]).inc();
+    }
+
+    /// An access token went on the shelf, which now holds so many and so many bytes.
+    pub fn shelved(&self, entries: usize, bytes: u64) {
+        self.shelf_entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
+        self.shelf_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// Somebody looked for an access token on the shelf.
+    pub fn shelf_asked(&self, found: bool) {
+        let outcome = if found { "hit" } else { "miss" };
+        self.shelf_lookups.get_or_create(&[("outcome", outcome)]).inc();
+    }
+
+    /// Open client connections.
+    pub fn connections(&self) -> &Gauge {
+        &self.connections
+    }
+
+    /// Open tunnels.
+    pub fn tunnels(&self) -> &Gauge {
+        &self.tunnels
+    }
+
+    /// Streams were ended before their sides wanted it.
+    pub fn streams_ended(&self, reason: &'static str, streams: usize) {
+        let counter = self.streams_ended.get_or_create(&[("reason", reason)]);
+        counter.inc_by(u64::try_from(streams).unwrap_or(u64::MAX));
+    }
+
+    /// A request ended in a panic.
+    pub fn panicked(&self) {
+        self.panics.inc();
+    }
+
+    /// A changed configuration was taken over, or not.
+    pub fn reloaded(&self, applied: bool) {
+        let outcome = if applied { "applied" } else { "failed" };
+        self.configuration_stale.set(i64::from(!applied));
+        self.configuration_reloads.get_or_create(&[("outcome", outcome)]).inc();
+    }
+
+    /// Everything in the text format of `OpenMetrics`.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        if encode(&mut text, &self.registry).is_err() {
+            text.clear();
+            let _ = text.write_str("# EOF\n");
+        }
+        text
+    }
+}
+
+/// What the process holds in memory, read at each scrape; absent where the system does not tell.
+#[derive(Debug)]
+struct Memory;
+
+impl Collector for Memory {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let Some(bytes) = resident_bytes() else { return Ok(()) };
+        let gauge = ConstGauge::new(bytes);
+        let metric = encoder.encode_descriptor(
+            "resident_memory",
+            "Memory that the process holds",
+            Some(&Unit::Bytes),
+            prometheus_client::metrics::MetricType::Gauge,
+        )?;
+        gauge.encode(metric)
+    }
+}
+
+/// `VmRSS` of proc(5).
+fn resident_bytes() -> Option<i64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: i64 = line.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `promtool check metrics` and `OpenMetrics` ask for.
+    #[test]
+    fn names_follow_the_rules_of_prometheus() {
+        let metrics = Metrics::new();
+        metrics.request("allow", 200, Duration::from_millis(3));
+        metrics.entra("token", "ok", Duration::from_millis(90));
+        metrics.session_written(3000, 2000);
+        metrics.upstream_error("refused");
+        let text = metrics.render();
+        let mut kinds = 0;
+        for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+            let (name, kind) = line.split_once(' ').unwrap();
+            kinds += 1;
+            assert!(name.starts_with("vestibule_"), "{name}");
+            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{name}");
+            assert!(!name.ends_with("_total") && !name.ends_with("_count"), "{name}");
+            if kind == "histogram" {
+                assert!(name.ends_with("_seconds") || name.ends_with("_bytes"), "{name}");
+            }
+        }
+        assert!(kinds > 10, "{text}");
+        assert!(text.ends_with("# EOF\n"));
+        for line in [
+            "vestibule_requests_total{decision=\"allow\",code=\"2xx\"} 1",
+            "vestibule_upstream_errors_total{reason=\"refused\"} 1",
+            "vestibule_request_duration_seconds_count 1",
+            "vestibule_session_cookie_bytes_sum 3000.0",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is missing in {text}");
+        }
+        let info = format!("vestibule_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"));
+        assert!(text.contains(&info), "{text}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_memory_of_the_process_is_read_at_each_scrape() {
+        let bytes = resident_bytes().unwrap();
+        assert!(bytes > 1 << 20, "{bytes}");
+        assert!(Metrics::new().render().contains("vestibule_resident_memory_bytes "));
+    }
+}
