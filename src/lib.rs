@@ -14,5 +14,6 @@
 //! 5. *Assert.* The user's identity and access token are put in, and the request goes to the app.
 
 pub mod pages;
+pub mod request;
 
 pub mod base;
