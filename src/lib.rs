@@ -14,6 +14,7 @@
 //! 5. *Assert.* The user's identity and access token are put in, and the request goes to the app.
 
 pub mod session;
+pub mod upstream;
 
 pub mod entra;
 pub mod sealing;
