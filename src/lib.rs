@@ -15,6 +15,7 @@
 
 pub mod identity;
 pub mod rules;
+pub mod sign_in;
 
 pub mod session;
 pub mod upstream;
