@@ -13,6 +13,8 @@
 //! 4. *Decide.* The first rule that matches says who may pass; no rule means: signed in.
 //! 5. *Assert.* The user's identity and access token are put in, and the request goes to the app.
 
+pub mod app;
+
 pub mod config;
 
 pub mod admin;
