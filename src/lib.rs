@@ -36,3 +36,5 @@ pub mod pages;
 pub mod request;
 
 pub mod base;
+
+pub mod kubernetes;
