@@ -37,4 +37,5 @@ pub mod request;
 
 pub mod base;
 
+pub mod emulator;
 pub mod kubernetes;
