@@ -1,7 +1,7 @@
 //! Vestibule stands in front of one web app and signs its users in with Microsoft Entra ID.
 //!
 //! A module uses modules of lower steps only; modules on one step do not know each other; towers
-//! stand on `base` alone, and only `commands` enters them. A test holds the code to that.
+//! stand on [`base`] alone, and only [`commands`] enters them. A test holds the code to that.
 //!
 //! The way of a request is one function, `Gateway::answer`. Its order is the security policy:
 //!
@@ -12,6 +12,8 @@
 //! 3. *Our own URLs* are answered here and never by the app.
 //! 4. *Decide.* The first rule that matches says who may pass; no rule means: signed in.
 //! 5. *Assert.* The user's identity and access token are put in, and the request goes to the app.
+
+pub mod commands;
 
 pub mod app;
 
