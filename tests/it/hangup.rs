@@ -78,8 +78,7 @@ async fn j1_a_hangup_takes_rules_and_log_level_over_and_no_memory_is_dumped() {
     stack.rewrite(&stack.origin(), &origin);
     let base = fs::read_to_string(&stack.config_file).unwrap();
     let with = |level: &str, rules: &str| {
-        fs::write(&stack.config_file, format!("{base}\n[log]\nlevel = \"{level}\"\n{rules}"))
-            .unwrap();
+        stack.write(&format!("{base}\n[log]\nlevel = \"{level}\"\n{rules}"));
     };
     with("info", "");
     let mut program = Program::run(&stack.config_file);
@@ -95,7 +94,7 @@ async fn j1_a_hangup_takes_rules_and_log_level_over_and_no_memory_is_dumped() {
     program.says("the configuration was taken over").await;
     assert_eq!(browser.fetch(Method::GET, "/open").await.status, 200);
 
-    fs::write(&stack.config_file, "[server]\nlisten = 5\nsecret = \"hunter2\"\n").unwrap();
+    stack.write("[server]\nlisten = 5\nsecret = \"hunter2\"\n");
     program.hang_up();
     let heard = program.says("proxy.toml:2:").await;
     // Access lines were turned off by the reload before.

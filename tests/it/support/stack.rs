@@ -183,7 +183,14 @@ impl Stack {
     pub fn rewrite(&self, from: &str, to: &str) {
         let text = std::fs::read_to_string(&self.config_file).unwrap();
         assert!(text.contains(from), "{from} is not in {text}");
-        std::fs::write(&self.config_file, text.replace(from, to)).unwrap();
+        self.write(&text.replace(from, to));
+    }
+
+    /// Replaces the configuration file as editors and Kubernetes do: nobody reads half of it.
+    pub fn write(&self, text: &str) {
+        let draft = self.config_file.with_extension("draft");
+        std::fs::write(&draft, text).unwrap();
+        std::fs::rename(&draft, &self.config_file).unwrap();
     }
 
     /// A counter or gauge of the proxy, by its name with labels; 0 while it has never been touched.
