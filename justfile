@@ -38,3 +38,12 @@ demo *ARGS:
 # Reads a configuration and prints the effective one.
 config FILE="proxy.example.toml":
     cargo run -- check --config {{ FILE }}
+
+# What the hot parts of a request cost, in instructions where valgrind is installed.
+bench:
+    cargo bench --bench request
+    cargo bench --bench session_cookie
+
+# Loads the floor, the peers and ourselves in turn (docs/performance.md says what it needs).
+compare *ARGS:
+    benches/compare/run {{ ARGS }}

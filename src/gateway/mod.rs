@@ -149,7 +149,9 @@ impl Gateway {
             return Ok(options(exchange));
         }
         if let Some(endpoint) = Endpoint::at(inbound.path()) {
-            return self.serve(endpoint, exchange, inbound).await;
+            // What is rare goes into a box: each request would carry room for it, and each idle
+            // connection keeps the room of a request.
+            return Box::pin(self.serve(endpoint, exchange, inbound)).await;
         }
 
         let rule = self.rules.first_match(inbound.method(), inbound.target());
@@ -159,7 +161,10 @@ impl Gateway {
         let caller = self.callers.identify(exchange, &inbound, indifferent).await?;
         match rule.decide(caller.as_ref().map(Caller::subject).as_ref()) {
             Decision::Allow => {}
-            Decision::SignIn => return Ok(self.sign_in.challenge(exchange, &mut inbound).await?),
+            Decision::SignIn => {
+                let challenge = Box::pin(self.sign_in.challenge(exchange, &mut inbound));
+                return Ok(challenge.await?);
+            }
             Decision::Forbid(denial) => return Err(Rejection::Forbidden(denial)),
         }
 

@@ -48,38 +48,45 @@ impl Answers {
     }
 
     /// The handler's answer, or 500 where it panicked: the process, and its other requests, go on.
-    pub(super) async fn answer<H, F, B>(
-        &self,
-        handler: H,
+    ///
+    /// The handler's future is in a box, or each connection would keep the room of a request while
+    /// it is idle.
+    pub(super) fn answer<H, F, B>(
+        self: Arc<Self>,
+        handler: &H,
         peer: Peer,
         request: Request<Incoming>,
-    ) -> Response<B>
+    ) -> impl Future<Output = Response<B>> + Send + use<H, F, B>
     where
         H: Fn(Peer, Request<Incoming>) -> F,
-        F: Future<Output = Response<B>>,
-        B: From<Body>,
+        F: Future<Output = Response<B>> + Send,
+        B: From<Body> + Send,
     {
         let http2 = request.version() == Version::HTTP_2;
-        if http2 && size(&request) > self.head {
-            // In HTTP/1.1 hyper keeps to the limit.
-            self.metrics.refusal("header_bytes");
-            tracing::info!(?peer, "a request head that is too large was refused");
-            let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-            return plain(status, "The request head is too large.\n").map(B::from);
+        // In HTTP/1.1 hyper keeps to the limit.
+        let too_large = http2 && size(&request) > self.head;
+        let answer = (!too_large).then(|| Box::pin(handler(peer, request)));
+        async move {
+            let Some(answer) = answer else {
+                self.metrics.refusal("header_bytes");
+                tracing::info!(?peer, "a request head that is too large was refused");
+                let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+                return plain(status, "The request head is too large.\n").map(B::from);
+            };
+            let answered = AssertUnwindSafe(answer).catch_unwind();
+            let mut response = answered.await.unwrap_or_else(|_| {
+                self.metrics.panicked();
+                tracing::error!("a request ended in a panic");
+                let status = StatusCode::INTERNAL_SERVER_ERROR;
+                plain(status, "Something went wrong here.\n").map(B::from)
+            });
+            // A kept connection would hold up the end of the process. HTTP/2 has GOAWAY for that.
+            let leaves = self.lifecycle.is_draining() && !http2;
+            if leaves && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
         }
-        let answered = AssertUnwindSafe(async move { handler(peer, request).await }).catch_unwind();
-        let mut response = answered.await.unwrap_or_else(|_| {
-            self.metrics.panicked();
-            tracing::error!("a request ended in a panic");
-            let status = StatusCode::INTERNAL_SERVER_ERROR;
-            plain(status, "Something went wrong here.\n").map(B::from)
-        });
-        // A kept connection would hold up the end of the process. HTTP/2 has GOAWAY for that.
-        let leaves = self.lifecycle.is_draining() && !http2;
-        if leaves && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        response
     }
 }
 

@@ -266,11 +266,8 @@ where
     service_fn(move |request: Request<Incoming>| {
         pace.request(!request.body().is_end_stream());
         let responding = Responding::new(Arc::clone(&pace));
-        let (handler, answers) = (handler.clone(), Arc::clone(&answers));
-        async move {
-            let answer = answers.answer(handler, peer, request).await;
-            Ok(answer.map(|body| WatchedBody::new(body, responding)))
-        }
+        let answer = Arc::clone(&answers).answer(&handler, peer, request);
+        async move { Ok(answer.await.map(|body| WatchedBody::new(body, responding))) }
     })
 }
 

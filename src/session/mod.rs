@@ -244,7 +244,7 @@ impl Sessions {
         let session = match &self.store {
             Store::Cookie => self.opened.find(&cookies.session, || self.unseal(cookies)),
             Store::Redis(remote) => match self.ticket(remote, cookies) {
-                Some(ticket) => remote.open(&ticket.id).await?,
+                Some(ticket) => Box::pin(remote.open(&ticket.id)).await?,
                 None => None,
             },
         };
@@ -425,7 +425,7 @@ impl Sessions {
             }),
             Store::Redis(remote) => {
                 if !is_stored {
-                    remote.wind_idle_clock(&next).await;
+                    Box::pin(remote.wind_idle_clock(&next)).await;
                 }
                 self.renewed_ticket(remote, sent)
             }

@@ -182,7 +182,7 @@ impl Renewal {
             return if expired { Err(ended) } else { Ok(None) };
         };
         let wait = if expired { WAIT_EXPIRED } else { WAIT };
-        match self.outcome(refresh_token, session, wait).await {
+        match Box::pin(self.outcome(refresh_token, session, wait)).await {
             Some(Outcome::Renewed(renewed)) => Ok(Some(renewed)),
             Some(Outcome::Ended(reason)) => Err(RenewalError::Ended { reason }),
             Some(Outcome::Failed { .. } | Outcome::Unstored(_)) | None if !expired => Ok(None),

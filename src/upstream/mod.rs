@@ -5,7 +5,7 @@
 use std::{
     future::{Future, poll_fn},
     path::PathBuf,
-    pin::pin,
+    pin::{Pin, pin},
     task::Poll,
     time::Duration,
 };
@@ -16,9 +16,9 @@ use http::{
     uri::{Authority, PathAndQuery, Scheme},
 };
 use http_body::Body as _;
-use hyper::body::Incoming;
+use hyper::{body::Incoming, upgrade::OnUpgrade};
 use hyper_util::{
-    client::legacy::{self, Client},
+    client::legacy::{self, Client, ResponseFuture},
     rt::{TokioExecutor, TokioTimer},
 };
 use schemars::JsonSchema;
@@ -117,6 +117,17 @@ impl Default for Settings {
 
 type Pool = Client<Connector, Upload>;
 
+/// What was asked, as far as the answer depends on it.
+struct Asked {
+    upgrade: Option<Upgrade>,
+    key: Option<upgrade::Key>,
+    on_client: Option<OnUpgrade>,
+    pulse: Option<Pulse>,
+    /// A gRPC call.
+    call: bool,
+    leash: Option<Leash>,
+}
+
 /// The app, ready to be asked.
 #[derive(Debug)]
 pub struct Upstream {
@@ -176,21 +187,28 @@ impl Upstream {
     ///
     /// # Errors
     /// There is no answer: see [`UpstreamError`]. Once there is one, trouble ends its body early.
-    pub async fn forward(
-        &self,
+    // No `async fn` from here to the pool: each would keep, and copy, a request of its own.
+    pub fn forward<'a>(
+        &'a self,
         inbound: Inbound,
-        exchange: &mut Exchange,
+        exchange: &'a mut Exchange,
         leash: Option<Leash>,
-    ) -> Result<Response<Body>, UpstreamError> {
+    ) -> impl Future<Output = Result<Response<Body>, UpstreamError>> + Send + 'a {
         let sent = Instant::now();
-        let answer = self.send(inbound.into_outgoing(), leash).await;
-        let took = sent.elapsed();
-        exchange.upstream = Some(took);
-        match &answer {
-            Ok(_) => self.metrics.upstream(took),
-            Err(error) => self.metrics.upstream_error(error.reason()),
+        let sending = self.send(inbound.into_outgoing(), leash);
+        async move {
+            let answer = match sending {
+                Ok(sending) => sending.await,
+                Err(error) => Err(error),
+            };
+            let took = sent.elapsed();
+            exchange.upstream = Some(took);
+            match &answer {
+                Ok(_) => self.metrics.upstream(took),
+                Err(error) => self.metrics.upstream_error(error.reason()),
+            }
+            answer
         }
-        answer
     }
 
     /// Connects once and says what went wrong, for `check --online`.
@@ -208,11 +226,14 @@ impl Upstream {
         self.loopback
     }
 
-    async fn send(
+    fn send(
         &self,
         mut outgoing: Outgoing,
         leash: Option<Leash>,
-    ) -> Result<Response<Body>, UpstreamError> {
+    ) -> Result<
+        impl Future<Output = Result<Response<Body>, UpstreamError>> + Send + use<'_>,
+        UpstreamError,
+    > {
         if self.http2 && outgoing.upgrade.is_some() {
             return Err(UpstreamError::NoUpgrade);
         }
@@ -228,7 +249,20 @@ impl Upstream {
         if let Some(key) = &key {
             key.ask(request.headers_mut());
         }
-        let mut response = self.ask(request, pulse.as_ref()).await?;
+        let asking = self.ask(request, pulse.clone());
+        Ok(async move {
+            let response = asking.await?;
+            self.hand_back(response, Asked { upgrade: asked, key, on_client, pulse, call, leash })
+        })
+    }
+
+    /// The app's answer as the client will see it.
+    fn hand_back(
+        &self,
+        mut response: Response<Incoming>,
+        asked: Asked,
+    ) -> Result<Response<Body>, UpstreamError> {
+        let Asked { upgrade: asked, key, on_client, pulse, call, leash } = asked;
         let granted = upgrade::granted(asked, key.as_ref(), &response);
         let granted = granted.map_err(|()| UpstreamError::BadUpgrade)?;
         let on_app = granted.map(|_| hyper::upgrade::on(&mut response));
@@ -300,37 +334,48 @@ impl Upstream {
 
     /// Asks once, and once more where the app had just closed the kept connection and asking twice
     /// changes nothing (RFC 9110 §9.2.2). hyper itself asks again where no byte had been written.
-    async fn ask(
+    fn ask(
         &self,
         request: Request<Body>,
-        pulse: Option<&Pulse>,
-    ) -> Result<Response<Incoming>, UpstreamError> {
+        pulse: Option<Pulse>,
+    ) -> impl Future<Output = Result<Response<Incoming>, UpstreamError>> + Send + use<'_> {
         let safe = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
-        if !safe || !request.body().is_end_stream() {
-            return self.ask_once(request, pulse).await?.map_err(UpstreamError::from);
-        }
-        let (head, _) = request.into_parts();
-        let first = Request::from_parts(head.clone(), Body::Empty);
-        match self.ask_once(first, pulse).await? {
-            Err(error) if error::is_stale(&error) => {
-                tracing::debug!("the app had closed a kept connection; asking again");
-                self.metrics.upstream_retried();
-                let again = Request::from_parts(head, Body::Empty);
-                self.ask_once(again, pulse).await?.map_err(UpstreamError::from)
+        let (head, body) = request.into_parts();
+        let again = (safe && body.is_end_stream()).then(|| (head.clone(), pulse.clone()));
+        let first = self.ask_once(Request::from_parts(head, body), pulse);
+        async move {
+            match (first.await?, again) {
+                (Err(error), Some((head, pulse))) if error::is_stale(&error) => {
+                    tracing::debug!("the app had closed a kept connection; asking again");
+                    self.metrics.upstream_retried();
+                    let again = self.ask_once(Request::from_parts(head, Body::Empty), pulse);
+                    Box::pin(again).await?.map_err(UpstreamError::from)
+                }
+                (answer, _) => answer.map_err(UpstreamError::from),
             }
-            answer => answer.map_err(UpstreamError::from),
         }
     }
 
-    async fn ask_once(
+    fn ask_once(
         &self,
         request: Request<Body>,
+        pulse: Option<Pulse>,
+    ) -> impl Future<Output = Result<Result<Response<Incoming>, legacy::Error>, UpstreamError>>
+    + Send
+    + use<'_> {
+        let mut request = request.map(|body| Upload::new(body, pulse.clone()));
+        let chatter = Chatter::listen(&mut request);
+        let answer = self.pools.here().request(request);
+        async move { self.answer(pin!(answer), &chatter, pulse.as_ref()).await }
+    }
+
+    /// The answer, unless the app chatters or falls silent.
+    async fn answer(
+        &self,
+        mut answer: Pin<&mut ResponseFuture>,
+        chatter: &Chatter,
         pulse: Option<&Pulse>,
     ) -> Result<Result<Response<Incoming>, legacy::Error>, UpstreamError> {
-        let pool = self.pools.here();
-        let mut request = request.map(|body| Upload::new(body, pulse.cloned()));
-        let chatter = Chatter::listen(&mut request);
-        let mut answer = pin!(pool.request(request));
         let mut answer = poll_fn(|cx| match answer.as_mut().poll(cx) {
             // However fast they came.
             Poll::Ready(_) if chatter.is_too_much() => Poll::Ready(Err(UpstreamError::Chatter)),
