@@ -5,6 +5,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::base::clock::rfc3339;
+
 /// `auth_typ` and `X-MS-CLIENT-PRINCIPAL-IDP`.
 pub const PROVIDER: &str = "aad";
 
@@ -59,27 +61,7 @@ pub fn app_service_claims(claims: &Map<String, Value>) -> Vec<(String, String)> 
 pub fn app_service_time(unix: i64) -> String {
     const YEAR_0: i64 = -62_167_219_200;
     const YEAR_9999: i64 = 253_402_300_799;
-    let unix = unix.clamp(YEAR_0, YEAR_9999);
-    let (days, second) = (unix.div_euclid(86_400), unix.rem_euclid(86_400));
-    let (year, month, day) = civil(days);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.0000000Z")
-}
-
-/// Days since 1970 as a date of the Gregorian calendar. Years are counted from March, so that the
-/// day which leap years add comes last (H. Hinnant, "chrono-Compatible Low-Level Date Algorithms").
-fn civil(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    (year, month, day)
+    rfc3339(unix.clamp(YEAR_0, YEAR_9999)).replace('Z', ".0000000Z")
 }
 
 #[cfg(test)]
