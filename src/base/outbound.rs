@@ -28,7 +28,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::{net::TcpStream, runtime::Handle, time::timeout};
 use tower_service::Service;
 
-/// `entra.md` §9: connect 3 s, total 15 s, 1 MiB.
+/// Microsoft answers within a second or not at all; a person waits for this.
 const CONNECT: Duration = Duration::from_secs(3);
 const TOTAL: Duration = Duration::from_secs(15);
 const BODY_CAP: usize = 1 << 20;

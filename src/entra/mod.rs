@@ -64,7 +64,7 @@ use crate::base::{
     secret::{ExposeSecret, SecretString},
 };
 
-/// Metadata and keys are fetched again so often (`entra.md` §1.6).
+/// Metadata and keys are fetched again so often (Learn: signing key rollover).
 const REFRESH_EVERY: Duration = Duration::from_hours(1);
 /// The first and the longest wait while Microsoft has never answered.
 const FIRST_WAIT: Duration = Duration::from_secs(1);

@@ -10,7 +10,7 @@ use super::error::AnswerError;
 use crate::base::secret::SecretString;
 
 /// What an answer without `expires_in` means: the least that Entra gives. The token itself is
-/// never opened to find out (`entra.md`'s rule: it is for its resource alone).
+/// never opened to find out (Learn: access tokens are for their resource alone).
 const DEFAULT_LIFE: u64 = 3600;
 /// We never rely on an access token for longer than a day.
 const LONGEST_LIFE: u64 = 24 * 3600;

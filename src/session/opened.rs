@@ -1,6 +1,6 @@
 //! Sessions that were opened lately, so that a browser's hundred requests open one once.
 //!
-//! Opening costs more than forwarding (`crates.md` 4.5). A session is found by the very bytes that
+//! Opening costs more than forwarding. A session is found by the very bytes that
 //! it was sealed in and only by all of them; whether it is still within its limits is asked each
 //! time.
 

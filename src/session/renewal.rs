@@ -292,7 +292,7 @@ pub(super) async fn call(entra: &EntraClient, session: &Session, clock: &Clock) 
 }
 
 /// What a failed renewal means for the session: trouble at Microsoft signs nobody out; a grant
-/// that Microsoft refuses ends it (`entra.md` §5).
+/// that Microsoft refuses ends it.
 fn outcome_of(error: &EntraError, now: i64) -> Outcome {
     let correlation_id = error.correlation_id().unwrap_or_default();
     let code = error.code().unwrap_or_default();

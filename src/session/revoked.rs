@@ -2,7 +2,7 @@
 //!
 //! Microsoft's front-channel sign-out comes from a hidden, cross-site iframe to which browsers send
 //! no `Lax` cookie, so the session cannot be cleared there: its `sid` is remembered here instead
-//! (`entra.md` §7). A sign-out clears the browser; an answer that was under way could bring its
+//!. A sign-out clears the browser; an answer that was under way could bring its
 //! cookie back, so the session's id is remembered, too. Without a shared store only the replica
 //! that got the call knows.
 

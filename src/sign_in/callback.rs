@@ -191,7 +191,7 @@ impl SignIn {
     }
 
     /// 303 in both response modes: the GET that follows is a top-level navigation of our own
-    /// origin and carries the `Lax` cookies (`entra.md` §10).
+    /// origin and carries the `Lax` cookies.
     fn go(&self, place: &ReturnTo) -> Response<Body> {
         redirect(StatusCode::SEE_OTHER, &place.location(&self.public_url))
     }

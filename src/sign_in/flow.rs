@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::sign_in::return_to::ReturnTo;
 
-/// A flow older than this is not redeemed (`entra.md` §10; Microsoft's codes live as long).
+/// A flow older than this is not redeemed (Microsoft's codes live as long).
 pub(super) const FLOW_SECONDS: i64 = 600;
 
 /// One sign-in in progress. State, nonce and PKCE verifier are derived from one 256-bit seed, so

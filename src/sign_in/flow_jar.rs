@@ -1,6 +1,6 @@
 //! All sign-ins in progress in one browser, sealed in one cookie.
 //!
-//! One cookie per flow piles up until servers answer 431 (`peers.md` §3, row 4); one cookie for one
+//! One cookie per flow piles up until servers answer 431; one cookie for one
 //! flow breaks the second tab. A jar with eight does neither. It is never compressed, since its
 //! return targets are chosen by whoever links here.
 
@@ -16,7 +16,7 @@ use crate::{
 
 /// Most sign-ins in progress in one browser; the oldest drops.
 pub(super) const MOST_FLOWS: usize = 8;
-/// The jar outlives its flows by this, so that rounds are still counted (contract §5).
+/// The jar outlives its flows by this, so that rounds are still counted.
 const JAR_SECONDS: i64 = FLOW_SECONDS + 60;
 /// A round counts against the loop guard for this long.
 const ROUND_SECONDS: i64 = 60;

@@ -147,7 +147,7 @@ impl SignIn {
     }
 
     /// Answers a request that needs a session and has none: a navigation goes to Microsoft, a form
-    /// of ours is kept, anything else is told so (contract §5).
+    /// of ours is kept, anything else is told so.
     ///
     /// # Errors
     /// Sign-in goes round in circles, or Microsoft's metadata is not known.
@@ -302,7 +302,7 @@ struct Wishes<'a> {
     claims: Option<&'a str>,
 }
 
-/// `prompt` values that Microsoft knows (`entra.md` §1.2); others are not passed on.
+/// `prompt` values that Microsoft knows (Learn: OAuth 2.0 authorization code flow); others are not passed on.
 const PROMPTS: [&str; 5] = ["login", "none", "consent", "select_account", "create"];
 
 /// Where a sign-in begins that ends at `place`.
@@ -311,7 +311,7 @@ pub fn login_url(place: &str) -> String {
     format!("{LOGIN}?post_login_redirect_uri={place}")
 }
 
-/// The answer to a request of a script that has no session (contract §5).
+/// The answer to a request of a script that has no session.
 pub fn login_required(intent: Intent, public_url: &PublicUrl) -> Response<Body> {
     if intent == Intent::Grpc {
         // gRPC clients read the status from trailers, or from the head where there is no body

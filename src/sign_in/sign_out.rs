@@ -61,7 +61,7 @@ impl SignIn {
     }
 
     /// `GET /.auth/logout/frontchannel`: Microsoft's hidden iframe says that a session ended. It
-    /// carries no cookie; `sid` names the session (`entra.md` §7).
+    /// carries no cookie; `sid` names the session (Learn: single sign-out).
     ///
     /// # Errors
     /// `sid` is missing or the parameters are refused.

@@ -1,4 +1,4 @@
-//! What the app is told (contract §7): exact headers, and none else.
+//! What the app is told: exact headers, and none else.
 
 use std::collections::BTreeSet;
 
