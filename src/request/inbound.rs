@@ -29,8 +29,6 @@ pub struct Inbound {
     pub(super) peer: Peer,
     pub(super) client: ClientAddress,
     pub(super) chain: Chain,
-    pub(super) accept_html: bool,
-    pub(super) form_content: bool,
     pub(super) authorization: Option<HeaderValue>,
     pub(super) upgrade: Option<Upgrade>,
     pub(super) on_upgrade: Option<OnUpgrade>,
@@ -120,16 +118,6 @@ impl Inbound {
     /// named nobody.
     pub fn forwarded_for(&self) -> Option<HeaderValue> {
         HeaderValue::try_from(self.chain.with_peer(&self.peer)?).ok()
-    }
-
-    /// Whether a page may be the answer.
-    pub fn accept_html(&self) -> bool {
-        self.accept_html
-    }
-
-    /// Whether the body is one that an HTML form can make.
-    pub fn is_form_content(&self) -> bool {
-        self.form_content
     }
 
     /// The upgrade that is wanted. Never anything but a WebSocket.

@@ -62,7 +62,7 @@ fn has_fetch_metadata(headers: &HeaderMap) -> bool {
 }
 
 /// Whether `Accept` names `text/html`; `*/*` is what every tool sends.
-pub(super) fn accepts_html(headers: &HeaderMap) -> bool {
+fn accepts_html(headers: &HeaderMap) -> bool {
     let ranges = headers.get_all(ACCEPT).into_iter();
     ranges.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).any(|range| {
         let mut parts = range.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
@@ -78,7 +78,7 @@ fn is_weight_zero(parameter: &[u8]) -> bool {
 }
 
 /// Whether the body is one that an HTML form can make.
-pub(super) fn has_form_content(headers: &HeaderMap) -> bool {
+fn has_form_content(headers: &HeaderMap) -> bool {
     let forms: [&[u8]; 3] =
         [b"application/x-www-form-urlencoded", b"multipart/form-data", b"text/plain"];
     media_type(headers)

@@ -13,7 +13,7 @@ use super::{
     hop_by_hop::{self, Upgrade, names},
     host,
     inbound::Inbound,
-    intent::{self, Intent, Site},
+    intent::{Intent, Site},
     origin::PublicUrl,
     peer::{Chain, ClientAddress, TrustedProxies, peer_address},
     target::Target,
@@ -104,8 +104,6 @@ impl Reader {
         } else {
             ClientAddress(peer_address(&peer))
         };
-        let accept_html = intent::accepts_html(&headers);
-        let form_content = intent::has_form_content(&headers);
         let wants_trailers =
             names(&headers, &TE).any(|name| name.eq_ignore_ascii_case(b"trailers"));
 
@@ -132,8 +130,6 @@ impl Reader {
             peer,
             client,
             chain,
-            accept_html,
-            form_content,
             authorization,
             upgrade,
             on_upgrade: upgrade.map(|_| on_upgrade),

@@ -186,12 +186,6 @@ impl Rules {
         let groups = self.rules.iter().flat_map(|rule| rule.requirement.groups.iter().flatten());
         groups.map(|group| group.to_ascii_lowercase()).collect()
     }
-
-    /// The roles that any rule names.
-    pub fn roles_named(&self) -> BTreeSet<&str> {
-        let roles = self.rules.iter().flat_map(|rule| rule.requirement.roles.iter().flatten());
-        roles.map(String::as_str).collect()
-    }
 }
 
 /// How a rule is about a request.
@@ -280,11 +274,6 @@ impl Rule {
     /// Whether nobody may, so that a session need not even be opened.
     pub fn is_deny(&self) -> bool {
         self.access == Access::Deny
-    }
-
-    /// Whether the groups of a user matter here.
-    pub fn names_groups(&self) -> bool {
-        self.requirement.groups.is_some()
     }
 
     /// Whether the caller's own `Authorization` reaches the app, and ours does not.
