@@ -48,6 +48,7 @@ pub struct Metrics {
     shelf_bytes: Gauge,
     shelf_lookups: Family<One, Counter>,
     connections: Gauge,
+    connections_resting: Gauge,
     tunnels: Gauge,
     streams_ended: Family<One, Counter>,
     panics: Counter,
@@ -97,6 +98,7 @@ impl Metrics {
             shelf_bytes: Gauge::default(),
             shelf_lookups: Family::default(),
             connections: Gauge::default(),
+            connections_resting: Gauge::default(),
             tunnels: Gauge::default(),
             streams_ended: Family::default(),
             panics: Counter::default(),
@@ -188,6 +190,11 @@ impl Metrics {
             self.shelf_lookups.clone(),
         );
         r.register("connections", "Open client connections", self.connections.clone());
+        r.register(
+            "connections_resting",
+            "Those of them that wait for a request without keeping buffers for it",
+            self.connections_resting.clone(),
+        );
         r.register("tunnels", "Open WebSocket tunnels", self.tunnels.clone());
         r.register(
             "streams_ended",
@@ -304,6 +311,11 @@ impl Metrics {
     /// Open client connections.
     pub fn connections(&self) -> &Gauge {
         &self.connections
+    }
+
+    /// Those of them that wait for a request without keeping buffers for it.
+    pub fn connections_resting(&self) -> &Gauge {
+        &self.connections_resting
     }
 
     /// Open tunnels.

@@ -9,7 +9,7 @@ use std::{
     future::Future,
     io,
     panic::AssertUnwindSafe,
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -34,7 +34,7 @@ use super::{
     door::{Door, Entered, Protocol, TurnedAway},
     frames::Frames,
     listener::Listener,
-    open::Place,
+    open::{Open, Place, Resting},
     pace::{Overdue, Pace, Paced, Times, Watchman},
     streams,
 };
@@ -156,12 +156,12 @@ where
 
     fn spawn(&self, stream: Stream, peer: Peer, slot: Option<OwnedSemaphorePermit>) {
         let connections = self.clone();
-        let place = Place::new(self.shared.metrics.clone(), slot);
+        let place = Place::new(self.shared.metrics.connections().clone(), slot);
         self.shared.lifecycle.connections().spawn(async move {
-            let metrics = connections.shared.metrics.clone();
+            let shared = Arc::clone(&connections.shared);
             let serve = connections.serve(stream, peer, place);
             if AssertUnwindSafe(serve).catch_unwind().await.is_err() {
-                metrics.panicked();
+                shared.metrics.panicked();
                 tracing::error!("a connection ended in a panic");
             }
         });
@@ -191,28 +191,65 @@ where
     }
 
     async fn serve_http1(self, entered: Entered) {
-        let Self { shared, handler } = self;
-        let Entered { stream, peer, protocol, begun } = entered;
+        let Entered { mut stream, peer, protocol, begun } = entered;
         let pace = Pace::new(protocol, begun);
-        let service = service(handler, peer, Arc::clone(&pace), Arc::clone(&shared.answers));
-        let io = TokioIo::new(Paced::new(stream, Arc::clone(&pace), None));
-        let mut connection = pin!(shared.http1.serve_connection(io, service).with_upgrades());
-        let mut watchman = pin!(Watchman::new(Arc::clone(&pace), shared.times));
-        let mut closing = pin!(shared.closing(&pace));
-        let mut told = false;
-        loop {
-            tokio::select! {
-                // The watchman must see what the connection has just done.
-                biased;
-                () = shared.lifecycle.aborting().cancelled() => return,
-                done = connection.as_mut() => return shared.ended(peer, done),
-                overdue = watchman.as_mut() => return shared.overdue(peer, overdue),
-                () = closing.as_mut(), if !told => {
-                    told = true;
-                    connection.as_mut().graceful_shutdown();
-                }
+        let mut watchman = Watchman::new(Arc::clone(&pace), self.shared.times);
+        // In a box that goes when the connection rests: what requests need is large.
+        while let Some(kept) = Box::pin(self.exchange(stream, peer, &pace, &mut watchman)).await {
+            stream = kept;
+            if !stream.is_begun() && !self.shared.rest(&stream, peer, &mut watchman).await {
+                return;
             }
         }
+    }
+
+    /// Answers requests until the connection ends, or has been idle long enough to rest.
+    async fn exchange(
+        &self,
+        stream: Open,
+        peer: Peer,
+        pace: &Arc<Pace>,
+        watchman: &mut Watchman,
+    ) -> Option<Open> {
+        let Self { shared, handler } = self;
+        let answers = Arc::clone(&shared.answers);
+        let service = service(handler.clone(), peer, Arc::clone(pace), answers);
+        let io = TokioIo::new(Paced::new(stream, Arc::clone(pace), None));
+        let mut connection = shared.http1.serve_connection(io, service).with_upgrades();
+        let mut closing = pin!(shared.closing(pace));
+        let mut told = false;
+        let overdue = loop {
+            let overdue = tokio::select! {
+                // The watchman must see what the connection has just done.
+                biased;
+                // Nothing is aborted that was not told to close.
+                () = shared.lifecycle.aborting().cancelled(), if told => return None,
+                done = &mut connection => {
+                    shared.ended(peer, done);
+                    return None;
+                }
+                overdue = &mut *watchman => Some(overdue),
+                () = closing.as_mut(), if !told => None,
+            };
+            if let Some(overdue) = overdue {
+                break overdue;
+            }
+            told = true;
+            Pin::new(&mut connection).graceful_shutdown();
+        };
+        if overdue != Overdue::Rest {
+            shared.overdue(peer, overdue);
+            return None;
+        }
+        let parts = connection.into_parts()?;
+        let mut stream = parts.io.into_inner().into_inner();
+        if parts.read_buf.is_empty() {
+            pace.rest();
+        } else {
+            pace.begun_already();
+            stream.unread(parts.read_buf);
+        }
+        Some(stream)
     }
 
     async fn serve_http2(self, entered: Entered) {
@@ -301,6 +338,22 @@ impl Shared {
             tracing::warn!("every connection that server.limits.connections allows is in use");
         }
         Arc::clone(&self.slots).acquire_owned().await.ok()
+    }
+
+    /// Waits for the next request with nothing but the socket; whether there is something to do.
+    async fn rest(&self, stream: &Open, peer: Peer, watchman: &mut Watchman) -> bool {
+        let _resting = Resting::new(self.metrics.connections_resting());
+        tokio::select! {
+            biased;
+            // hyper will read it, or notice that it is the end.
+            _ = stream.readable() => true,
+            overdue = watchman => {
+                self.overdue(peer, overdue);
+                false
+            }
+            // hyper will end the connection in order.
+            () = self.lifecycle.closing().cancelled() => true,
+        }
     }
 
     fn ended(&self, peer: Peer, done: Result<(), hyper::Error>) {

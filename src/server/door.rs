@@ -3,6 +3,7 @@
 
 use std::{io, time::Duration};
 
+use bytes::Bytes;
 use tokio::{
     io::AsyncReadExt,
     time::{Instant, timeout},
@@ -11,7 +12,7 @@ use tokio::{
 use super::{
     Settings,
     crowd::Crowd,
-    open::{Open, Place, START},
+    open::{Open, Place},
     proxy_protocol::{self, HeaderError},
     tls::{self, Tls},
 };
@@ -19,6 +20,8 @@ use crate::{base::stream::Stream, request::Peer};
 
 /// A load balancer sends its header at once.
 const HEADER_TIME: Duration = Duration::from_secs(5);
+/// The longest start that is read before it is known what a connection speaks.
+pub(super) const START: usize = 24;
 /// What every HTTP/2 client says first (RFC 9113 §3.4). No HTTP/1 request begins like this.
 const PREFACE: &[u8; START] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -118,10 +121,11 @@ impl Door {
             }
         }
         let place = place.with_ticket(self.crowd.enter(&peer).ok_or(TurnedAway::Crowd)?);
-        let (mut start, mut length) = ([0; START], 0);
+        let mut start = Bytes::new();
         let (stream, protocol, begun) = match (&self.tls, stream) {
             (Some(tls), Stream::Tcp(tcp)) => {
-                let shaken = timeout(self.handshake, tls.accept(tcp)).await;
+                // In a place of its own: a connection without TLS must not have its size.
+                let shaken = Box::pin(timeout(self.handshake, tls.accept(tcp))).await;
                 let stream = shaken.map_err(|_| TurnedAway::SlowHandshake)?;
                 let stream = stream.map_err(TurnedAway::Handshake)?;
                 // Without ALPN it is HTTP/1.1: HTTP/2 over TLS is agreed upon (RFC 9113 §3.2).
@@ -131,32 +135,29 @@ impl Door {
             }
             (_, mut stream) => {
                 let begun = Instant::now();
-                let said = timeout(self.head, listen(&mut stream, &mut start)).await;
+                let said = timeout(self.head, listen(&mut stream)).await;
                 let said = said.map_err(|_| TurnedAway::Silent)?;
                 let protocol;
-                (protocol, length) = said.map_err(TurnedAway::Broken)?;
+                (protocol, start) = said.map_err(TurnedAway::Broken)?;
                 (stream, protocol, begun)
             }
         };
-        Ok(Entered { stream: Open::new(stream, start, length, place), peer, protocol, begun })
+        Ok(Entered { stream: Open::new(stream, start, place), peer, protocol, begun })
     }
 }
 
 /// Reads until it is clear what the client speaks, at most a preface.
-async fn listen(
-    stream: &mut Stream,
-    start: &mut [u8; START],
-) -> Result<(Protocol, usize), io::Error> {
-    let mut length = 0;
+async fn listen(stream: &mut Stream) -> Result<(Protocol, Bytes), io::Error> {
+    let (mut start, mut length) = ([0; START], 0);
     loop {
         let read = stream.read(start.get_mut(length..).unwrap_or_default()).await?;
         length += read;
         let said = start.get(..length).unwrap_or_default();
         if read == 0 || !PREFACE.starts_with(said) {
-            return Ok((Protocol::Http1, length));
+            return Ok((Protocol::Http1, Bytes::copy_from_slice(said)));
         }
         if length == START {
-            return Ok((Protocol::Http2, length));
+            return Ok((Protocol::Http2, Bytes::from_static(PREFACE)));
         }
     }
 }

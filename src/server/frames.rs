@@ -8,7 +8,7 @@
 
 use tokio::time::Instant;
 
-use super::open::START;
+use super::door::START;
 
 /// Frame types (RFC 9113 §6).
 const DATA: u8 = 0;

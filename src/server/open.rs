@@ -2,31 +2,36 @@
 //! tunnel outlives the HTTP of its connection, and takes all of it along.
 
 use std::{
+    future::poll_fn,
     io,
+    mem::take,
     pin::Pin,
     task::{Context, Poll},
 };
 
+use bytes::{Buf, Bytes};
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::OwnedSemaphorePermit,
 };
 
 use super::crowd::Ticket;
-use crate::base::{metrics::Metrics, stream::Stream};
+use crate::base::stream::Stream;
 
 /// A connection's place among all others.
 #[derive(Debug)]
 pub(super) struct Place {
-    metrics: Metrics,
+    open: Gauge,
     _slot: Option<OwnedSemaphorePermit>,
     ticket: Option<Ticket>,
 }
 
 impl Place {
-    pub(super) fn new(metrics: Metrics, slot: Option<OwnedSemaphorePermit>) -> Self {
-        metrics.connections().inc();
-        Self { metrics, _slot: slot, ticket: None }
+    /// A place that counts among those that are `open`.
+    pub(super) fn new(open: Gauge, slot: Option<OwnedSemaphorePermit>) -> Self {
+        open.inc();
+        Self { open, _slot: slot, ticket: None }
     }
 
     /// Its client is known now.
@@ -38,28 +43,58 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.metrics.connections().dec();
+        self.open.dec();
     }
 }
 
-/// The longest start that is read before it is known what a connection speaks.
-pub(super) const START: usize = 24;
+/// Counts a connection that rests, for as long as it does.
+#[derive(Debug)]
+pub(super) struct Resting<'a>(&'a Gauge);
+
+impl<'a> Resting<'a> {
+    pub(super) fn new(resting: &'a Gauge) -> Self {
+        resting.inc();
+        Self(resting)
+    }
+}
+
+impl Drop for Resting<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
 
 /// A client's socket, beginning with bytes that were read from it already.
 #[derive(Debug)]
 pub(super) struct Open {
     stream: Stream,
-    start: [u8; START],
-    /// What of `start` is still to be read.
-    left: std::ops::Range<u8>,
+    start: Bytes,
     _place: Place,
 }
 
 impl Open {
-    /// `stream`, whose first `length` bytes are in `start`.
-    pub(super) fn new(stream: Stream, start: [u8; START], length: usize, place: Place) -> Self {
-        let length = u8::try_from(length.min(START)).unwrap_or_default();
-        Self { stream, start, left: 0..length, _place: place }
+    /// `stream`, of which `start` has been read.
+    pub(super) fn new(stream: Stream, start: Bytes, place: Place) -> Self {
+        Self { stream, start, _place: place }
+    }
+
+    /// Gives back what was read from it and not used.
+    pub(super) fn unread(&mut self, bytes: Bytes) {
+        self.start = if self.start.is_empty() {
+            bytes
+        } else {
+            [bytes, take(&mut self.start)].concat().into()
+        };
+    }
+
+    /// Whether there is something to read without a look at the socket.
+    pub(super) fn is_begun(&self) -> bool {
+        !self.start.is_empty()
+    }
+
+    /// Waits until there is something to read, or the connection has ended.
+    pub(super) async fn readable(&self) -> io::Result<()> {
+        poll_fn(|cx| self.stream.poll_readable(cx)).await
     }
 }
 
@@ -69,14 +104,12 @@ impl AsyncRead for Open {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.left.is_empty() {
+        if self.start.is_empty() {
             return Pin::new(&mut self.stream).poll_read(cx, buf);
         }
-        let left = usize::from(self.left.start)..usize::from(self.left.end);
-        let bytes = self.start.get(left).unwrap_or_default();
-        let taken = bytes.len().min(buf.remaining());
-        buf.put_slice(bytes.get(..taken).unwrap_or_default());
-        self.left.start += u8::try_from(taken).unwrap_or_default();
+        let taken = self.start.len().min(buf.remaining());
+        buf.put_slice(self.start.get(..taken).unwrap_or_default());
+        self.start.advance(taken);
         Poll::Ready(Ok(()))
     }
 }

@@ -37,6 +37,8 @@ pub(super) struct Pace {
     phase_since: AtomicU64,
     /// Whether the last request had a body, which may not have been read to its end.
     body: AtomicBool,
+    /// Whether nothing of an answer waits to be written.
+    flushed: AtomicBool,
     /// When a write began to wait; [`FLOWING`] while none does.
     stalled_since: AtomicU64,
     /// When a head began; [`FLOWING`] while none is under way. HTTP/2 only: there a head may come
@@ -55,6 +57,9 @@ const FLOWING: u64 = u64::MAX;
 /// gone looks the same until something is written. This long it is given the benefit of the doubt.
 const DOUBT: Duration = Duration::from_secs(1);
 
+/// Longer than a browser's pause between the parts of a page.
+const REST_AFTER: Duration = Duration::from_secs(1);
+
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -67,6 +72,8 @@ enum Phase {
     Busy = 2,
     /// The next request.
     Idle = 3,
+    /// The same, by a connection that has been put to rest.
+    Resting = 4,
 }
 
 /// Which limit a connection ran into.
@@ -74,6 +81,8 @@ enum Phase {
 pub(super) enum Overdue {
     /// No whole request head.
     Head,
+    /// No next request for a moment: the connection need not keep what only a request needs.
+    Rest,
     /// No next request: the ordinary end of a kept connection.
     Idle,
     /// The client does not take the response.
@@ -92,7 +101,7 @@ impl Overdue {
     pub(super) fn reason(self) -> Option<&'static str> {
         match self {
             Self::Head => Some("slow_head"),
-            Self::Idle | Self::Gone => None,
+            Self::Rest | Self::Idle | Self::Gone => None,
             Self::Write => Some("slow_reader"),
             Self::Flood => Some("h2_flood"),
             Self::Resets => Some("h2_resets"),
@@ -110,6 +119,7 @@ impl Pace {
             phase: AtomicU8::new(Phase::Silent as u8),
             phase_since: AtomicU64::new(0),
             body: AtomicBool::new(false),
+            flushed: AtomicBool::new(false),
             stalled_since: AtomicU64::new(FLOWING),
             head_since: AtomicU64::new(FLOWING),
             ended_since: AtomicU64::new(FLOWING),
@@ -137,6 +147,8 @@ impl Pace {
 
     /// A response is written, or has come to nothing.
     pub(super) fn responded(&self, whole: bool) {
+        // The last bytes of it are in a buffer now.
+        self.flushed.store(false, Relaxed);
         self.leave();
         let resets = self.resets.load(Relaxed);
         let resets = if whole { resets.saturating_sub(1) } else { resets.saturating_add(1) };
@@ -161,9 +173,25 @@ impl Pace {
 
     /// Bytes arrived in HTTP/1.
     fn read(&self) {
-        if matches!(self.phase(), Phase::Silent | Phase::Idle) {
+        if matches!(self.phase(), Phase::Silent | Phase::Idle | Phase::Resting) {
             self.enter(Phase::Head);
         }
+    }
+
+    /// The connection gives up its buffers. It is idle as before: its time runs on.
+    pub(super) fn rest(&self) {
+        self.phase.store(Phase::Resting as u8, Relaxed);
+    }
+
+    /// The next request had begun, behind the one that was answered last.
+    pub(super) fn begun_already(&self) {
+        self.enter(Phase::Head);
+    }
+
+    /// Whether nothing is under way that the connection's buffers are needed for. A body may still
+    /// be on its way when its request has been answered.
+    fn may_rest(&self) -> bool {
+        self.protocol == Protocol::Http1 && self.flushed.load(Relaxed) && !self.body.load(Relaxed)
     }
 
     /// The client ended its half in HTTP/1. Whether it waits for an answer, so that hyper, which
@@ -209,7 +237,8 @@ impl Pace {
             0 => Phase::Silent,
             1 => Phase::Head,
             2 => Phase::Busy,
-            _ => Phase::Idle,
+            3 => Phase::Idle,
+            _ => Phase::Resting,
         }
     }
 
@@ -232,7 +261,10 @@ impl Pace {
         let since = self.phase_since.load(Relaxed);
         let phase = match self.phase() {
             Phase::Silent | Phase::Head => Some((self.after(since, limits.head), Overdue::Head)),
-            Phase::Idle => Some((self.after(since, limits.idle), Overdue::Idle)),
+            Phase::Idle if self.may_rest() && REST_AFTER < limits.idle => {
+                Some((self.after(since, REST_AFTER), Overdue::Rest))
+            }
+            Phase::Idle | Phase::Resting => Some((self.after(since, limits.idle), Overdue::Idle)),
             Phase::Busy => None,
         };
         let waits = |since: &AtomicU64, limit, overdue| {
@@ -314,6 +346,11 @@ pub(super) struct Paced<S> {
 }
 
 impl<S> Paced<S> {
+    /// The stream alone.
+    pub(super) fn into_inner(self) -> S {
+        self.stream
+    }
+
     pub(super) fn new(stream: S, pace: Arc<Pace>, frames: Option<Frames>) -> Self {
         Self { stream, pace, frames, linger: Linger::default() }
     }
@@ -383,8 +420,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Paced<S> {
         self.stream.is_write_vectored()
     }
 
+    /// hyper comes here when its own buffer is empty.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.pace.flushed.store(flushed.is_ready(), Relaxed);
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -15,6 +15,8 @@ use tokio::{
 use super::*;
 use crate::base::units::Span;
 
+mod resting;
+
 struct Running {
     address: SocketAddr,
     lifecycle: Lifecycle,
