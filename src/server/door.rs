@@ -6,6 +6,7 @@ use std::{io, time::Duration};
 use bytes::Bytes;
 use tokio::{
     io::AsyncReadExt,
+    net::TcpStream,
     time::{Instant, timeout},
 };
 
@@ -125,24 +126,39 @@ impl Door {
         let (stream, protocol, begun) = match (&self.tls, stream) {
             (Some(tls), Stream::Tcp(tcp)) => {
                 // In a place of its own: a connection without TLS must not have its size.
-                let shaken = Box::pin(timeout(self.handshake, tls.accept(tcp))).await;
-                let stream = shaken.map_err(|_| TurnedAway::SlowHandshake)?;
-                let stream = stream.map_err(TurnedAway::Handshake)?;
-                // Without ALPN it is HTTP/1.1: HTTP/2 over TLS is agreed upon (RFC 9113 §3.2).
-                let http2 = tls::chose_http2(&stream);
-                let protocol = if http2 { Protocol::Http2 } else { Protocol::Http1 };
-                (Stream::Tls(Box::new(stream)), protocol, Instant::now())
+                let (mut stream, protocol) = Box::pin(self.shake(tls, tcp)).await?;
+                let begun = Instant::now();
+                // Browsers connect in advance: hyper's buffers are for those who then ask.
+                if protocol == Protocol::Http1 {
+                    (_, start) = self.hear(&mut stream).await?;
+                }
+                (stream, protocol, begun)
             }
             (_, mut stream) => {
                 let begun = Instant::now();
-                let said = timeout(self.head, listen(&mut stream)).await;
-                let said = said.map_err(|_| TurnedAway::Silent)?;
                 let protocol;
-                (protocol, start) = said.map_err(TurnedAway::Broken)?;
+                (protocol, start) = self.hear(&mut stream).await?;
                 (stream, protocol, begun)
             }
         };
         Ok(Entered { stream: Open::new(stream, start, place), peer, protocol, begun })
+    }
+
+    /// TLS, and what was agreed upon in it.
+    async fn shake(&self, tls: &Tls, tcp: TcpStream) -> Result<(Stream, Protocol), TurnedAway> {
+        let shaken = timeout(self.handshake, tls.accept(tcp)).await;
+        let stream = shaken.map_err(|_| TurnedAway::SlowHandshake)?;
+        let stream = stream.map_err(TurnedAway::Handshake)?;
+        // Without ALPN it is HTTP/1.1: HTTP/2 over TLS is agreed upon (RFC 9113 §3.2).
+        let http2 = tls::chose_http2(&stream);
+        let protocol = if http2 { Protocol::Http2 } else { Protocol::Http1 };
+        Ok((Stream::Tls(Box::new(stream)), protocol))
+    }
+
+    /// The first bytes of HTTP, in time, and what they belong to.
+    async fn hear(&self, stream: &mut Stream) -> Result<(Protocol, Bytes), TurnedAway> {
+        let said = timeout(self.head, listen(stream)).await.map_err(|_| TurnedAway::Silent)?;
+        said.map_err(TurnedAway::Broken)
     }
 }
 

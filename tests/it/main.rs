@@ -44,6 +44,7 @@ mod redis_forms;
 mod redis_outage;
 mod reload;
 mod renewal;
+mod resting;
 mod rules;
 mod secrets;
 mod session;

@@ -19,7 +19,10 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::support::{Setup, Stack, scratch_file};
+use crate::{
+    resting::Kept,
+    support::{Setup, Stack, scratch_file},
+};
 
 const ANYBODY: &str = "[[rules]]\npath = \"/*\"\naccess = \"anonymous\"\n";
 
@@ -194,4 +197,28 @@ async fn the_header_of_a_load_balancer_comes_before_tls() {
     let stream = TlsConnector::from(Arc::new(client)).connect(name, stream).await.unwrap();
     assert!(ask_http1(&stack, stream).await.starts_with("HTTP/1.1 200 "));
     assert_eq!(stack.app.last().header("x-forwarded-for"), Some("192.0.2.7"));
+}
+
+#[tokio::test]
+async fn a_connection_that_rested_answers_again_and_hears_the_goodbye() {
+    let authority = Authority::new();
+    let stack = authority.setup().start().await;
+    for versions in [&[&rustls::version::TLS12][..], &[&rustls::version::TLS13][..]] {
+        let stream = authority.connect_with(&stack, &["http/1.1"], versions).await.unwrap();
+        let mut client = Kept(stream);
+        for path in ["/first", "/second"] {
+            client.ask(&stack, path, "").await;
+            assert_eq!(stack.app.last().target(), path);
+            stack.metric_becomes("vestibule_connections_resting", 1).await;
+        }
+        drop(client);
+        stack.metric_becomes("vestibule_connections", 0).await;
+        assert_eq!(stack.metric("vestibule_connections_resting").await, 0);
+    }
+    let mut client = Kept(authority.connect(&stack, &["http/1.1"]).await.unwrap());
+    client.ask(&stack, "/x", "").await;
+    stack.metric_becomes("vestibule_connections_resting", 1).await;
+    stack.proxy.finish(Duration::from_secs(60)).await;
+    // With a close_notify: rustls takes an end without one for a cut.
+    client.ends().await;
 }
