@@ -1,6 +1,17 @@
 //! Starting, ready, draining: what the listeners, the admin port and the signal handler share.
 
-use std::sync::Arc;
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{
+            AtomicBool,
+            Ordering::{Acquire, Release},
+        },
+    },
+    task::{Poll, Waker},
+};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -16,6 +27,8 @@ struct Inner {
     draining: CancellationToken,
     /// No new connections; idle ones close, busy ones finish their request.
     closing: CancellationToken,
+    /// Set before `closing` is cancelled.
+    closed: AtomicBool,
     /// What is left is cut.
     aborting: CancellationToken,
     connections: TaskTracker,
@@ -40,6 +53,7 @@ impl Lifecycle {
     /// Listeners close; each connection finishes its request and then closes.
     pub fn close(&self) {
         self.inner.draining.cancel();
+        self.inner.closed.store(true, Release);
         self.inner.closing.cancel();
         self.inner.connections.close();
     }
@@ -47,6 +61,22 @@ impl Lifecycle {
     /// Cancelled once listeners must close.
     pub fn closing(&self) -> &CancellationToken {
         &self.inner.closing
+    }
+
+    /// Waits until listeners must close, for a task that is polled for other reasons all the time:
+    /// each poll of a token takes two locks that all workers share, and this takes none.
+    pub async fn closes(&self) {
+        let mut cancelled = pin!(self.inner.closing.cancelled());
+        let mut asked: Option<Waker> = None;
+        poll_fn(|cx| {
+            let known = asked.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+            if known && !self.inner.closed.load(Acquire) {
+                return Poll::Pending;
+            }
+            asked = Some(cx.waker().clone());
+            cancelled.as_mut().poll(cx)
+        })
+        .await;
     }
 
     /// Cuts what has not finished.
@@ -63,5 +93,44 @@ impl Lifecycle {
     /// Connections (and tunnels) that the end of the process waits for.
     pub fn connections(&self) -> &TaskTracker {
         &self.inner.connections
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Context;
+
+    use futures_util::task::noop_waker;
+    use tokio::task::yield_now;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_waits_for_the_close_is_woken_by_it() {
+        let lifecycle = Lifecycle::new();
+        let waits = tokio::spawn({
+            let lifecycle = lifecycle.clone();
+            async move { lifecycle.closes().await }
+        });
+        yield_now().await;
+        assert!(!waits.is_finished());
+        lifecycle.close();
+        waits.await.unwrap();
+        lifecycle.closes().await;
+    }
+
+    #[tokio::test]
+    async fn the_one_who_asked_last_is_woken() {
+        let lifecycle = Lifecycle::new();
+        let mut waits = Box::pin({
+            let lifecycle = lifecycle.clone();
+            async move { lifecycle.closes().await }
+        });
+        let nobody = noop_waker();
+        assert!(waits.as_mut().poll(&mut Context::from_waker(&nobody)).is_pending());
+        let waits = tokio::spawn(waits);
+        yield_now().await;
+        lifecycle.close();
+        waits.await.unwrap();
     }
 }

@@ -267,7 +267,7 @@ where
         let overdue = loop {
             tokio::select! {
                 biased;
-                () = shared.lifecycle.aborting().cancelled() => return,
+                () = shared.lifecycle.aborting().cancelled(), if told => return,
                 done = connection.as_mut() => return shared.ended(peer, done),
                 overdue = watchman.as_mut() => break overdue,
                 () = closing.as_mut(), if !told => {
@@ -352,7 +352,7 @@ impl Shared {
                 false
             }
             // hyper will end the connection in order.
-            () = self.lifecycle.closing().cancelled() => true,
+            () = self.lifecycle.closes() => true,
         }
     }
 
@@ -385,7 +385,7 @@ impl Shared {
 
     /// Ends when a connection has to end after what it is doing.
     async fn closing(&self, pace: &Pace) {
-        self.lifecycle.closing().cancelled().await;
+        self.lifecycle.closes().await;
         if pace.is_silent() {
             // A connection that was made a moment ago has its request on the way.
             sleep(MOMENT).await;

@@ -34,6 +34,7 @@ pub(super) struct Pace {
     /// on when its request has been answered.
     open: AtomicU32,
     phase: AtomicU8,
+    /// [`UNKNOWN`] until the watchman looks at it: most phases are over before.
     phase_since: AtomicU64,
     /// Whether the last request had a body, which may not have been read to its end.
     body: AtomicBool,
@@ -53,12 +54,13 @@ pub(super) struct Pace {
 }
 
 const FLOWING: u64 = u64::MAX;
+const UNKNOWN: u64 = u64::MAX;
 /// A client that has said everything may end its half and still wait (RFC 9112 §9.6); one that has
 /// gone looks the same until something is written. This long it is given the benefit of the doubt.
 const DOUBT: Duration = Duration::from_secs(1);
 
 /// Longer than a browser's pause between the parts of a page.
-const REST_AFTER: Duration = Duration::from_secs(1);
+const REST_AFTER: Duration = Duration::from_millis(250);
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -229,7 +231,20 @@ impl Pace {
 
     fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Relaxed);
-        self.phase_since.store(self.now(), Relaxed);
+        // In HTTP/1 the watchman's turn is next. In HTTP/2 a stream's task may have been the last to
+        // do something, and nobody looks before the next byte comes.
+        let since = if self.protocol == Protocol::Http2 { self.now() } else { UNKNOWN };
+        self.phase_since.store(since, Relaxed);
+    }
+
+    /// When the phase began.
+    fn phase_since(&self) -> u64 {
+        let mut since = self.phase_since.load(Relaxed);
+        if since == UNKNOWN {
+            since = self.now();
+            self.phase_since.store(since, Relaxed);
+        }
+        since
     }
 
     fn phase(&self) -> Phase {
@@ -258,13 +273,13 @@ impl Pace {
         if self.protocol == Protocol::Http2 && self.resets.load(Relaxed) > limits.resets {
             return Some((self.begun, Overdue::Resets));
         }
-        let since = self.phase_since.load(Relaxed);
+        let within = |limit, overdue| Some((self.after(self.phase_since(), limit), overdue));
         let phase = match self.phase() {
-            Phase::Silent | Phase::Head => Some((self.after(since, limits.head), Overdue::Head)),
+            Phase::Silent | Phase::Head => within(limits.head, Overdue::Head),
             Phase::Idle if self.may_rest() && REST_AFTER < limits.idle => {
-                Some((self.after(since, REST_AFTER), Overdue::Rest))
+                within(REST_AFTER, Overdue::Rest)
             }
-            Phase::Idle | Phase::Resting => Some((self.after(since, limits.idle), Overdue::Idle)),
+            Phase::Idle | Phase::Resting => within(limits.idle, Overdue::Idle),
             Phase::Busy => None,
         };
         let waits = |since: &AtomicU64, limit, overdue| {

@@ -5,8 +5,8 @@ use tokio::{sync::oneshot, time::interval};
 
 use super::*;
 
-/// Waits until `count` connections rest. One that rests has been idle for a second, so this is
-/// also how a test lets a second pass.
+/// Waits until `count` connections rest. One that rests has been idle for a moment, so this is
+/// also how a test lets that moment pass.
 async fn resting(running: &Running, count: i64) {
     let mut looks = interval(Duration::from_millis(10));
     let rests = async {
