@@ -189,18 +189,7 @@ impl Metrics {
             "Looks for such a token, by outcome; each miss is one call to Microsoft at most",
             self.shelf_lookups.clone(),
         );
-        r.register("connections", "Open client connections", self.connections.clone());
-        r.register(
-            "connections_resting",
-            "Those of them that wait for a request without keeping buffers for it",
-            self.connections_resting.clone(),
-        );
-        r.register("tunnels", "Open WebSocket tunnels", self.tunnels.clone());
-        r.register(
-            "streams_ended",
-            "Tunnels and running responses that were ended, by reason",
-            self.streams_ended.clone(),
-        );
+        self.register_connections(r);
         r.register("panics", "Requests that ended in a panic", self.panics.clone());
         r.register(
             "configuration_reloads",
@@ -215,6 +204,21 @@ impl Metrics {
         r.register("build", "This program", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         r.register_collector(Box::new(Memory));
         registry
+    }
+
+    fn register_connections(&self, r: &mut Registry) {
+        r.register("connections", "Open client connections", self.connections.clone());
+        r.register(
+            "connections_resting",
+            "Those of them that wait for a request without keeping buffers for it",
+            self.connections_resting.clone(),
+        );
+        r.register("tunnels", "Open WebSocket tunnels", self.tunnels.clone());
+        r.register(
+            "streams_ended",
+            "Tunnels and running responses that were ended, by reason",
+            self.streams_ended.clone(),
+        );
     }
 
     /// A request was answered: what was decided (`allow`, `sign_in` …), the status, how long.

@@ -96,7 +96,7 @@ async fn a_drain_tells_those_who_rest_at_once() {
         clients.push(client);
     }
     stack.metric_becomes(RESTING, 5).await;
-    let finished = stack.proxy.finish(Duration::from_secs(60));
+    let finished = stack.proxy.finish(Duration::from_mins(1));
     timeout(Duration::from_secs(20), finished).await.expect("nobody is waited for");
     for client in &mut clients {
         client.ends().await;
@@ -138,6 +138,6 @@ async fn a_unix_socket_rests_like_any_other() {
         };
         timeout(Duration::from_secs(20), rests).await.expect("a rest");
     }
-    local.finish(Duration::from_secs(60)).await;
+    local.finish(Duration::from_mins(1)).await;
     client.ends().await;
 }

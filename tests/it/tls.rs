@@ -218,7 +218,7 @@ async fn a_connection_that_rested_answers_again_and_hears_the_goodbye() {
     let mut client = Kept(authority.connect(&stack, &["http/1.1"]).await.unwrap());
     client.ask(&stack, "/x", "").await;
     stack.metric_becomes("vestibule_connections_resting", 1).await;
-    stack.proxy.finish(Duration::from_secs(60)).await;
+    stack.proxy.finish(Duration::from_mins(1)).await;
     // With a close_notify: rustls takes an end without one for a cut.
     client.ends().await;
 }
