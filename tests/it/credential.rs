@@ -425,6 +425,45 @@ async fn the_online_check_prints_what_the_federated_credential_must_say() {
 }
 
 #[tokio::test]
+async fn a_pod_that_needs_the_webhook_is_told_about_its_label() {
+    let deployment = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: app}\nspec:\n  \
+                      selector: {matchLabels: {app: app}}\n  template:\n    metadata:\n      \
+                      labels: {app: app}\n    spec:\n      containers:\n      - name: app\n        \
+                      image: app:1\n        ports:\n        - containerPort: 8080\n";
+    let label = "set the pod label azure.workload.identity/use";
+    for (credential, needs_webhook) in [
+        ("", true),
+        ("federated_token_file = \"/var/run/secrets/azure/tokens/azure-identity-token\"", true),
+        ("federated_token_file = \"/var/run/secrets/spiffe/token\"", false),
+        ("client_secret_file = \"/etc/vestibule/client-secret\"", false),
+        (
+            "certificate_file = \"/etc/vestibule/app.pem\"\n\
+             private_key_file = \"/etc/vestibule/app.pem\"",
+            false,
+        ),
+    ] {
+        let file = config_file(&format!(
+            "[server]\npublic_url = \"https://app.contoso.com\"\n[entra]\n{REGISTRATION}\
+             {credential}\n[session]\nkeys_file = \"/etc/vestibule/session-keys\"\n"
+        ));
+        let arguments = ["inject", "--config", file.to_str().unwrap(), "-"];
+        let ended = vestibule(arguments).input(deployment).ended().await;
+        assert_eq!(ended.code, 0, "{credential}: {}", ended.stderr);
+        assert_eq!(ended.stderr.contains(label), needs_webhook, "{credential}: {}", ended.stderr);
+    }
+    // Two are two, wherever their files are.
+    let file = config_file(&format!(
+        "[server]\npublic_url = \"https://app.contoso.com\"\n[entra]\n{REGISTRATION}\
+         client_secret_file = \"/nowhere\"\nfederated_token_file = \"/nowhere\"\n\
+         [session]\nkeys_file = \"/nowhere\"\n"
+    ));
+    let arguments = ["inject", "--config", file.to_str().unwrap(), "-"];
+    let ended = vestibule(arguments).input(deployment).ended().await;
+    assert_eq!((ended.code, ended.stdout.as_str()), (78, ""), "{}", ended.stderr);
+    assert!(ended.stderr.contains("found client_secret_file and federated_token_file"));
+}
+
+#[tokio::test]
 async fn j1_no_assertion_and_nothing_of_a_key_is_logged() {
     let provider = Provider::start(Clock::system()).await;
     let (app, port) = (App::start().await, free_port());
