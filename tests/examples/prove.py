@@ -19,7 +19,7 @@ def stranger_is_refused(example, path="/"):
     stranger = Browser(example.origin)
     page = stranger.hop(path)
     assert page.status == 302 and "/oauth2/v2.0/authorize" in page.headers["Location"], page.status
-    assert page.headers["Cache-Control"] == "no-store"
+    assert "no-store" in page.headers["Cache-Control"]
     page = stranger.fetch(path)
     assert page.status == 401 and page.headers["WWW-Authenticate"] == "Bearer", page.status
     assert "Set-Cookie" not in page.headers
@@ -81,6 +81,7 @@ def flask_gunicorn():
         # Carol's 180 groups make one header of more than 6 KB, which gunicorn was told to take.
         page = Browser(example.origin, CAROL).open("/")
         assert page.element("name") == "Carol Clark", page.text
+        assert page.element("groups").count(",") == 179, page.text
         signs_out(bob)
     return "groups and roles arrived, Graph named the user, only the approver could approve"
 
@@ -158,19 +159,18 @@ def websocket():
         zoe, bob = Browser(example.origin, ZOE), Browser(example.origin, BOB)
         assert "Chat" in zoe.open("/").text and "Chat" in bob.open("/").text
         assert refused(zoe, "https://evil.example") == 403
-        spoofed = {"X-User": "mallory@contoso.com"}
-        with enter(zoe, headers=spoofed) as her, enter(bob) as him:
-            seen = [json.loads(her.recv(10)) for _ in range(2)]
-            assert {"who": ZOES_NAME, "user": ZOE, "text": "is here"} in seen, seen
-            her.send("Hej! ☃")
-            said = {"who": ZOES_NAME, "user": ZOE, "text": "Hej! ☃"}
+        with enter(zoe, headers={"X-User": "mallory@contoso.com"}) as her:
+            assert json.loads(her.recv(10)) == {"who": ZOES_NAME, "user": ZOE, "text": "is here"}
+            him = enter(bob)
             for socket in (her, him):
-                while json.loads(socket.recv(10)) != said:
-                    pass
+                assert json.loads(socket.recv(10)) == {"who": "Bob Brown", "user": BOB, "text": "is here"}
+            her.send("Hej! ☃")
+            for socket in (her, him):
+                assert json.loads(socket.recv(10)) == {"who": ZOES_NAME, "user": ZOE, "text": "Hej! ☃"}
             him.send("x" * 200_000)
-            while len(json.loads(her.recv(10))["text"]) != 200_000:
-                pass
+            assert len(json.loads(her.recv(10))["text"]) == 200_000
             assert her.ping().wait(10), "no pong"
+            him.close()
         signs_out(zoe)
     return "messages and pings both ways, Graph named the user, 401 without a session, 403 from a foreign page"
 
