@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What each example's `run` needs: the Entra emulator instead of Microsoft, and the proxy with the
 # example's own proxy.toml. Sourced by bash, not run. Nothing here leaves this machine.
 #
@@ -10,10 +11,16 @@ PORT=${PORT:-4180} APP_PORT=${APP_PORT:-8080} ADMIN_PORT=${ADMIN_PORT:-4191}
 PATH=$PATH:/usr/sbin   # where Debian keeps web servers
 examples=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
-for candidate in "${VESTIBULE:-}" "$examples"/../target/{debug,release}/vestibule "$(command -v vestibule || true)"; do
-    if [ -x "$candidate" ]; then vestibule=$(realpath "$candidate"); break; fi
-done
-: "${vestibule:?there is no vestibule: build it (cargo build) or set VESTIBULE}"
+find_vestibule() {
+    local candidate
+    for candidate in "$examples"/../target/{debug,release}/vestibule "$(command -v vestibule || true)"; do
+        if [ -x "$candidate" ]; then realpath "$candidate"; return; fi
+    done
+    echo 'there is no vestibule: build it (cargo build) or set VESTIBULE' >&2
+    return 1
+}
+vestibule=${VESTIBULE:-$(find_vestibule)}
+vestibule=$(realpath "$vestibule")
 
 work=$(mktemp -d)
 chmod 755 "$work"   # web servers give up root before they read their files
@@ -38,16 +45,14 @@ listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 is_ready() { "$vestibule" healthcheck --admin "http://127.0.0.1:$1" >/dev/null 2>&1; }
 
-# `await WHAT COMMAND…`: until the command succeeds, for ten seconds.
+# `await WHAT COMMAND…`: until the command succeeds, for half a minute.
 await() {
-    local what=$1 try
+    local what=$1 tries=600
     shift
-    for try in $(seq 200); do
-        if "$@"; then return; fi
+    until "$@"; do
+        ((tries -= 1)) || { echo "$what did not start" >&2; exit 1; }
         sleep 0.05
     done
-    echo "$what is not there after ten seconds" >&2
-    exit 1
 }
 
 # Each port must be free: a stranger would answer in the place of the example.

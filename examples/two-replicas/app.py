@@ -1,6 +1,8 @@
 """A guest book of which two copies run. Each page says which copy made it."""
 
 import os
+import signal
+import threading
 import time
 from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,9 +19,7 @@ PAGE = """<!doctype html>
 
 
 class GuestBook(BaseHTTPRequestHandler):
-    """The page; `/slow` takes three seconds, `/healthz` needs nobody."""
-
-    protocol_version = "HTTP/1.1"
+    """The page; `/slow` takes two seconds, `/healthz` needs nobody."""
 
     def do_GET(self):
         """Answers."""
@@ -27,7 +27,7 @@ class GuestBook(BaseHTTPRequestHandler):
             text = "ok\n"
         else:
             if self.path == "/slow":
-                time.sleep(3)
+                time.sleep(2)
             text = PAGE.format(user=escape(self.headers.get("X-User", "nobody")), pod=escape(POD))
         page = text.encode()
         self.send_response(200)
@@ -41,4 +41,8 @@ class GuestBook(BaseHTTPRequestHandler):
 
 
 address = (os.environ.get("BIND", "0.0.0.0"), int(os.environ.get("PORT", "8080")))
-ThreadingHTTPServer(address, GuestBook).serve_forever()
+server = ThreadingHTTPServer(address, GuestBook)
+server.daemon_threads = False   # closing waits for the requests in progress
+signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
+server.serve_forever()
+server.server_close()

@@ -37,8 +37,8 @@ class Pod:
             "VESTIBULE__UPSTREAM__URL": f"http://{self.address}:{APP_PORT}",
             "VESTIBULE__SERVER__DRAIN_TIMEOUT": "6s",
         }
-        self.proxy = subprocess.Popen([VESTIBULE, "run"], env=os.environ | proxy)
         self.app = subprocess.Popen([sys.executable, "app.py"], env=os.environ | app)
+        self.proxy = subprocess.Popen([VESTIBULE, "run"], env=os.environ | proxy)
 
     def is_ready(self):
         """The proxy's readiness, and the app's probe, which goes through the proxy."""
@@ -58,11 +58,13 @@ class Pod:
         name = 'vestibule_configuration_reloads_total{outcome="applied"}'
         return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
 
-    def end(self):
+    def end(self, service):
         """What the kubelet does: both preStop hooks at once, then the app, then the proxy."""
         drain = [VESTIBULE, "drain", "--admin", self.admin, "--wait", f"{DRAIN}s"]
         with subprocess.Popen(drain, stdout=subprocess.DEVNULL):
             time.sleep(SLEEP)
+        while self in service.endpoints:   # on a machine that is very busy
+            time.sleep(0.05)
         self.app.terminate()
         self.app.wait()
         self.proxy.terminate()
@@ -112,7 +114,7 @@ class Service:
         """A rolling update with maxSurge 1, maxUnavailable 0."""
         for old in list(self.pods):
             self.start(next(numbers))
-            status = old.end()
+            status = old.end(self)
             self.pods.remove(old)
             print(f"{old.name} has ended, exit code {status}", flush=True)
 

@@ -18,7 +18,7 @@ class Example:
         self.origin = f"http://localhost:{ports[0]}"
         self.app_origin = f"http://127.0.0.1:{ports[1]}"
         names = ("PORT", "APP_PORT", "ADMIN_PORT", "WSGI_PORT")
-        environment = os.environ | {name: str(port) for name, port in zip(names, ports)}
+        environment = os.environ | {name: str(port) for name, port in zip(names, ports, strict=True)}
         self.log = tempfile.TemporaryFile("a+", encoding="utf-8")
         self.process = subprocess.Popen(
             [FOLDER / name / "run", *arguments],
