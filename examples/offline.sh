@@ -19,8 +19,8 @@ find_vestibule() {
     echo 'there is no vestibule: build it (cargo build) or set VESTIBULE' >&2
     return 1
 }
-vestibule=${VESTIBULE:-$(find_vestibule)}
-vestibule=$(realpath "$vestibule")
+vestibule=$(realpath "${VESTIBULE:-$(find_vestibule)}")
+[ -x "$vestibule" ] || { echo "$vestibule cannot be run" >&2; exit 1; }
 
 work=$(mktemp -d)
 chmod 755 "$work"   # web servers give up root before they read their files
@@ -94,6 +94,7 @@ set_up_proxy() {
     export VESTIBULE__SERVER__LISTEN=127.0.0.1:$PORT
     export VESTIBULE__ADMIN__LISTEN=127.0.0.1:$ADMIN_PORT
     export VESTIBULE__UPSTREAM__URL=http://127.0.0.1:$APP_PORT
+    export VESTIBULE__SERVER__DRAIN_TIMEOUT=1s   # no load balancer has to look away
     export VESTIBULE__LOG__LEVEL=${LOG:-warn}
 }
 
