@@ -19,7 +19,8 @@ find_vestibule() {
     echo 'there is no vestibule: build it (cargo build) or set VESTIBULE' >&2
     return 1
 }
-vestibule=$(realpath "${VESTIBULE:-$(find_vestibule)}")
+vestibule=${VESTIBULE:-$(find_vestibule)}
+vestibule=$(realpath "$vestibule")
 [ -x "$vestibule" ] || { echo "$vestibule cannot be run" >&2; exit 1; }
 
 work=$(mktemp -d)

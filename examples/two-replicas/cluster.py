@@ -163,9 +163,11 @@ def main():
             print("done", flush=True)
         signal.pause()
     finally:
-        for pod in service.pods:
-            pod.app.terminate()
-            pod.proxy.terminate()
+        programs = [program for pod in service.pods for program in (pod.app, pod.proxy)]
+        for program in programs:
+            program.terminate()
+        for program in programs:
+            program.wait()
 
 
 signal.signal(signal.SIGTERM, lambda *_: sys.exit())

@@ -138,13 +138,20 @@ def static_site():
 
 def websocket():
     """Two people talk; strangers and foreign pages do not get in."""
-    from websockets.exceptions import InvalidStatus
+    from websockets.exceptions import ConnectionClosed, InvalidStatus
     from websockets.sync.client import connect
 
     def enter(browser, origin=None, headers=()):
         address = browser.origin.replace("http", "ws") + "/chat"
         cookie = {"Cookie": browser.cookie_header()} if browser.cookie_header() else {}
         return connect(address, origin=origin or browser.origin, additional_headers=cookie | dict(headers))
+
+    def closing_code(socket, act):
+        act()
+        try:
+            raise AssertionError(f"still open: {len(socket.recv(10))} bytes more")
+        except ConnectionClosed as closed:
+            return closed.rcvd and closed.rcvd.code
 
     def refused(*arguments):
         try:
@@ -168,11 +175,12 @@ def websocket():
             for socket in (her, him):
                 assert json.loads(socket.recv(10)) == {"who": ZOES_NAME, "user": ZOE, "text": "Hej! ☃"}
             him.send("x" * 200_000)
-            assert len(json.loads(her.recv(10))["text"]) == 200_000
+            for socket in (her, him):
+                assert len(json.loads(socket.recv(10))["text"]) == 200_000
             assert her.ping().wait(10), "no pong"
-            him.close()
-        signs_out(zoe)
-    return "messages and pings both ways, Graph named the user, 401 without a session, 403 from a foreign page"
+            assert closing_code(him, lambda: signs_out(bob)) == 1008
+            assert closing_code(her, example.end_proxy) == 1001
+    return "messages and pings both ways, Graph named the user, 401 without a session, 403 from a foreign page, closed at sign-out and at the end"
 
 
 def nginx_8k():
@@ -239,10 +247,10 @@ def two_replicas():
     with Example("two-replicas") as example:
         stranger_is_refused(example)
         alice, bob = Browser(example.origin, ALICE), Browser(example.origin, BOB)
-        pods = set()
+        pods = {alice.open("/").element("pod")}
         for _ in range(8):
             page = alice.open("/")
-            assert page.element("user") == ALICE, page.text
+            assert page.element("user") == ALICE and not page.signed_in_on_the_way(), page.text
             pods.add(page.element("pod"))
         assert pods == {"guestbook-1", "guestbook-2"}, pods
         assert bob.open("/").element("user") == BOB

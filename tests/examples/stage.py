@@ -45,6 +45,18 @@ class Example:
         self.process.stdin.flush()
         self.wait_for("done")
 
+    def end_proxy(self):
+        """SIGTERM to the proxy alone, as when its pod ends before the app has."""
+        for process in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                ours = f"\nPPid:\t{self.process.pid}\n" in (process / "status").read_text()
+                if ours and (process / "cmdline").read_bytes().endswith(b"vestibule\0run\0"):
+                    os.kill(int(process.name), signal.SIGTERM)
+                    return
+            except OSError:
+                continue   # it has ended since
+        self._fail("the proxy is not there")
+
     def _fail(self, why):
         self.log.seek(0)
         raise AssertionError("\n".join([why, *self.said, self.log.read()]))
