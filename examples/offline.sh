@@ -71,7 +71,7 @@ free() {
 start_entra() {
     free "$PORT" "$APP_PORT" "$ADMIN_PORT"
     "$vestibule" emulator --listen 127.0.0.1:0 --config "${1:-$examples/contoso.toml}" >"$work/client.toml" 2>"$work/emulator.log" &
-    await 'the emulator' grep -q '^users' "$work/client.toml"
+    await 'the emulator' grep -qs '^users' "$work/client.toml"
     authority=$(sed -n 's/^authority = "\(.*\)"$/\1/p' "$work/client.toml")
     export GRAPH=$authority/v1.0
 }
