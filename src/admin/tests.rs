@@ -110,7 +110,7 @@ async fn nobody_at_the_door_is_an_error_that_says_so() {
 
 #[tokio::test]
 async fn a_door_behind_a_name_is_asked_by_its_address() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let door: Door = format!("http://localhost:{}", address.port()).parse().unwrap();
     let asked = tokio::spawn(async move { door.ready().await.is_ok() });

@@ -50,7 +50,7 @@ def plain(node):
         return [plain(item) for item in node]
     if not isinstance(node, dict):
         return node
-    node = {key: plain(value) for key, value in node.items() if key != "format"}
+    node = {key: plain(value) for key, value in node.items() if key != "format" or isinstance(value, dict)}
     if all("const" in one for one in node.get("oneOf", [{}])):
         node["enum"] = [one["const"] for one in node.pop("oneOf")]
     return node
@@ -99,4 +99,4 @@ def schema(tree, documented, config):
     texts = {value.name: value.text for value in documented}
     body = shape(tree, texts, config)
     body["properties"].setdefault("global", {"type": "object"})
-    return json.dumps({"$schema": "http://json-schema.org/draft-07/schema#", **body}, indent=2) + "\n"
+    return json.dumps({"$schema": "http://json-schema.org/draft-07/schema#", **body}, indent=2, ensure_ascii=False) + "\n"

@@ -59,7 +59,7 @@ A probe of the app through the proxy, for `httpGet`. The path needs a rule with 
 {{- $url := include "vestibule.publicUrl" $call -}}
 path: {{ .path }}
 port: 4180
-{{- if or $call.values.tlsSecrets.server (dig "server" "tls" "certificate_file" "" $call.values.config) }}
+{{- if or $call.values.tlsSecrets.server (dig "server" "tls" "certificate_file" "" ($call.values.config | default dict)) }}
 scheme: HTTPS
 {{- end }}
 httpHeaders:

@@ -247,7 +247,7 @@ A table as TOML. Helm's own toToml writes every whole number of a values file as
 {{- define "vestibule.guard" -}}
 {{- $values := .values -}}
 {{- $config := $values.config | default dict -}}
-{{- $make := printf "vestibule keygen > session-keys && kubectl create secret generic vestibule --namespace %s --from-file=session-keys --from-file=client-secret" .root.Release.Namespace -}}
+{{- $make := printf "vestibule keygen > session-keys && kubectl create secret generic vestibule --namespace %s --from-file=session-keys --from-file=client-secret" ($values.namespaceOverride | default .root.Release.Namespace) -}}
 {{- if and $values.existingConfigMap $config -}}
 {{- fail "config and existingConfigMap are both set: say it in one of them" -}}
 {{- end -}}
