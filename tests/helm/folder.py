@@ -1,5 +1,7 @@
 """/etc/vestibule as the kubelet would fill it from a rendered pod, and `vestibule check` on it."""
 
+import base64
+import json
 import os
 import subprocess
 import tempfile
@@ -30,6 +32,13 @@ def content(binary, file):
         return "rediss://:a-password@redis.example:6380/0\n"
     # A session key; as a client secret it is as good as any.
     return subprocess.run([binary, "keygen"], check=True, capture_output=True, text=True).stdout
+
+
+def federated_token():
+    """What the webhook mounts looks like this; nobody checks a signature here."""
+    parts = {"alg": "RS256"}, {"sub": "system:serviceaccount:default:demo-vestibule", "exp": 4102444800}, "signature"
+    encode = lambda part: base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
+    return ".".join(encode(part) for part in parts)
 
 
 def put(root, path, text):
@@ -76,7 +85,7 @@ def check(binary, found, values, where, work):
             env = {each["name"]: each["value"] for each in container["env"]}
             labels = one["spec"]["template"]["metadata"]["labels"]
             if labels.get("azure.workload.identity/use") == "true":
-                put(root, "token", "a.federated.token")
+                put(root, "token", federated_token())
                 env |= {**WEBHOOK, "AZURE_FEDERATED_TOKEN_FILE": os.path.join(root, "token")}
             for mount in container["volumeMounts"]:
                 if mount["name"] != "vestibule":
