@@ -30,7 +30,7 @@ def differences(expected, found, path="container"):
         for index, (one, other) in enumerate(zip(expected, found)):
             yield from differences(one, other, f"{path}[{index}]")
     elif expected != found:
-        yield f"{path} is {found!r}, and {expected!r} in inject"
+        yield f"{path} is {found!r}, expected is {expected!r}"
 
 
 def same(expected, found, where, path="container"):

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 
 import helm_python
 import yaml
@@ -105,6 +106,29 @@ def modes(binary, work):
     return custom
 
 
+def carried_over():
+    """Whatever a value is, proxy.toml says the same: numbers whole, texts bit for bit, tables in place."""
+    odd = {
+        "entra": {"tenant": 'a "quoted" \\ text\twith é, ü, <tags> & 日本', "client_id": "{{ .Release.Name | quote }}"},
+        "server": {"limits": {"connections": 16384, "streams": 1000000}, "workers": 0, "proxy_protocol": True},
+        "session": {"cookie_budget": 3},
+        "identity": {"headers": {"X.Dotted": "a", 'X "Quoted"': "b", "x-plain": "c"}},
+        "rules": [{"path": "/a", "roles": ["x", "y # z"]}, {"path": "/b", "users": []}],
+    }
+    plain = load(f"{APP}/ci/secret-values.yaml")
+    values = charts.overlay(plain, {"config": odd})
+    found, _ = charts.render(APP, values)
+    (text,) = [one["data"]["proxy.toml"] for one in found if one["kind"] == "ConfigMap"]
+    expected = charts.overlay(values["config"], {
+        "entra": {"client_id": '"demo"', "client_secret_file": "/etc/vestibule/client-secret"},
+        "session": {"keys_file": "/etc/vestibule/session-keys"},
+    })
+    wrong = list(equality.differences(expected, tomllib.loads(text), "config"))
+    assert not wrong, "\n".join(wrong)
+    assert " = 3\n" in text and "16384\n" in text, text
+    print("config becomes proxy.toml value by value, whole numbers too")
+
+
 def stable():
     """Labels never reach a selector, and a second version keeps it."""
     plain = load(f"{APP}/ci/secret-values.yaml")
@@ -176,6 +200,7 @@ def versions(binary, work):
 def main(binary, work, out):
     defaults_pass()
     custom = modes(binary, work)
+    carried_over()
     documented()
     stable()
     wrong(work)

@@ -93,3 +93,11 @@ annotations:
 app.kubernetes.io/name: {{ include "vestibule.chart.name" . | trunc 58 }}-test
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
+
+{{/* `imagePullSecrets` of a pod spec, or nothing. */}}
+{{- define "vestibule.chart.pullSecrets" -}}
+{{- with concat (get (.Values.global | default dict) "imagePullSecrets" | default list) (.Values.imagePullSecrets | default list) }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
