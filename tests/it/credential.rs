@@ -42,6 +42,11 @@ fn certificate(which: usize, until: i32) -> String {
     params.self_signed(&key).unwrap().pem()
 }
 
+/// A path as TOML.
+fn quoted(path: &Path) -> String {
+    format!("\"{}\"", path.display())
+}
+
 /// Certificate and key in files of this test alone.
 struct Pair {
     certificate: PathBuf,
@@ -63,8 +68,8 @@ impl Pair {
     fn setup(&self) -> Setup {
         Setup::default()
             .without("entra.client_secret")
-            .set("entra.certificate_file", &format!("{:?}", self.certificate))
-            .set("entra.private_key_file", &format!("{:?}", self.key))
+            .set("entra.certificate_file", &quoted(&self.certificate))
+            .set("entra.private_key_file", &quoted(&self.key))
     }
 }
 
@@ -205,7 +210,7 @@ impl Cluster {
         self.renew(clock.unix());
         let mut setup = Setup::default()
             .without("entra.client_secret")
-            .set("entra.federated_token_file", &format!("{:?}", self.token))
+            .set("entra.federated_token_file", &quoted(&self.token))
             .scenario(&self.registration());
         setup.clock = Some(clock);
         setup.start().await
@@ -349,7 +354,7 @@ async fn a_credential_that_cannot_work_is_refused_at_start_with_words() {
             "expected one credential, found client_secret and federated_token_file",
         ),
         (files(&pair.certificate, &pair.key), "entra.private_key_file: the private key in"),
-        (files(&right.certificate, &elliptic), "expected an RSA key in"),
+        (files(&right.certificate, &elliptic), "expected an RSA key (rsaEncryption) in"),
         (files(&right.key, &right.key), "entra.certificate_file: expected a certificate in PEM in"),
         (
             files(&right.certificate, Path::new("/nonexistent/app.key")),
