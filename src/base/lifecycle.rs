@@ -4,13 +4,14 @@ use std::{
     future::{Future, poll_fn},
     pin::pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{
             AtomicBool,
             Ordering::{Acquire, Release},
         },
     },
     task::{Poll, Waker},
+    time::{Duration, Instant},
 };
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -23,8 +24,8 @@ pub struct Lifecycle {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// Not ready any more, still accepting: load balancers are looking away.
-    draining: CancellationToken,
+    /// Since when it is not ready any more, and still accepts: load balancers are looking away.
+    drained_at: OnceLock<Instant>,
     /// No new connections; idle ones close, busy ones finish their request.
     closing: CancellationToken,
     /// Set before `closing` is cancelled.
@@ -42,17 +43,22 @@ impl Lifecycle {
 
     /// Readiness turns false; connections are still accepted and answered.
     pub fn drain(&self) {
-        self.inner.draining.cancel();
+        self.inner.drained_at.get_or_init(Instant::now);
     }
 
     /// Whether readiness has been taken back.
     pub fn is_draining(&self) -> bool {
-        self.inner.draining.is_cancelled()
+        self.inner.drained_at.get().is_some()
+    }
+
+    /// How long ago readiness was first taken back; zero while it is not.
+    pub fn drained_for(&self) -> Duration {
+        self.inner.drained_at.get().map_or(Duration::ZERO, Instant::elapsed)
     }
 
     /// Listeners close; each connection finishes its request and then closes.
     pub fn close(&self) {
-        self.inner.draining.cancel();
+        self.drain();
         self.inner.closed.store(true, Release);
         self.inner.closing.cancel();
         self.inner.connections.close();
