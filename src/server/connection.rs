@@ -35,7 +35,8 @@ use super::{
     frames::Frames,
     listener::Listener,
     open::{Open, Place, Resting},
-    pace::{Overdue, Pace, Paced, Times, Watchman},
+    pace::{Overdue, Pace, Times, Watchman},
+    paced::Paced,
     streams,
 };
 use crate::{

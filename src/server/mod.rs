@@ -38,6 +38,7 @@ mod linger;
 mod listener;
 mod open;
 mod pace;
+mod paced;
 mod proxy_protocol;
 mod settings;
 mod streams;

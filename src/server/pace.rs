@@ -1,12 +1,13 @@
 //! How long a connection may take for what it is doing.
 //!
 //! hyper knows one timer for the head of a request and for the silence before it; ours differ
-//! (slow heads are attacks, idle connections are not). So the stream notes what happens on it, and
-//! a [`Watchman`] that lives in the connection's own task ends the connection.
+//! (slow heads are attacks, idle connections are not). So the [stream](super::paced) notes what
+//! happens on it, and a [`Watchman`] that lives in the connection's own task ends the connection.
+//!
+//! A connection that has been idle for a moment is put to rest: its buffers go, its time runs on.
 
 use std::{
     future::Future,
-    io,
     pin::Pin,
     sync::{
         Arc,
@@ -16,12 +17,9 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Instant, Sleep, sleep_until},
-};
+use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{Limits, door::Protocol, frames::Frames, linger::Linger};
+use super::{Limits, door::Protocol, frames::Frames};
 
 /// What a connection is doing. All of a connection runs on one thread, so the atomics only make it
 /// `Send`: there is no second party.
@@ -143,7 +141,7 @@ impl Pace {
     }
 
     /// Whether the client may be in the middle of something. In HTTP/2 it always may.
-    fn may_be_sending(&self) -> bool {
+    pub(super) fn may_be_sending(&self) -> bool {
         self.protocol == Protocol::Http2 || self.body.load(Relaxed) || self.phase() == Phase::Head
     }
 
@@ -174,7 +172,7 @@ impl Pace {
     }
 
     /// Bytes arrived in HTTP/1.
-    fn read(&self) {
+    pub(super) fn read(&self) {
         if matches!(self.phase(), Phase::Silent | Phase::Idle | Phase::Resting) {
             self.enter(Phase::Head);
         }
@@ -198,7 +196,7 @@ impl Pace {
 
     /// The client ended its half in HTTP/1. Whether it waits for an answer, so that hyper, which
     /// takes it for gone, must not hear of it yet.
-    fn ended(&self) -> bool {
+    pub(super) fn ended(&self) -> bool {
         let waits = self.phase() == Phase::Busy;
         if waits && self.ended_since.load(Relaxed) == FLOWING {
             self.ended_since.store(self.now(), Relaxed);
@@ -207,7 +205,7 @@ impl Pace {
     }
 
     /// Bytes arrived in HTTP/2, where pings and windows may come at any time.
-    fn read_frames(&self, frames: &mut Frames) {
+    pub(super) fn read_frames(&self, frames: &mut Frames) {
         if !frames.in_head() {
             self.head_since.store(FLOWING, Relaxed);
         } else if self.head_since.load(Relaxed) == FLOWING {
@@ -218,7 +216,7 @@ impl Pace {
         }
     }
 
-    fn wrote(&self, waits: bool) {
+    pub(super) fn wrote(&self, waits: bool) {
         if !waits {
             self.stalled_since.store(FLOWING, Relaxed);
             if self.ended_since.load(Relaxed) != FLOWING {
@@ -227,6 +225,16 @@ impl Pace {
         } else if self.stalled_since.load(Relaxed) == FLOWING {
             self.stalled_since.store(self.now(), Relaxed);
         }
+    }
+
+    /// Whether nothing that was answered waits to be written.
+    pub(super) fn flush(&self, done: bool) {
+        self.flushed.store(done, Relaxed);
+    }
+
+    /// Whether the client sent more than anything called for.
+    pub(super) fn is_flooded(&self) -> bool {
+        self.flooded.load(Relaxed)
     }
 
     fn enter(&self, phase: Phase) {
@@ -347,104 +355,5 @@ impl Future for Watchman {
             }
             ready!(self.sleep.as_mut().poll(cx));
         }
-    }
-}
-
-/// A stream that notes what happens on it.
-#[derive(Debug)]
-pub(super) struct Paced<S> {
-    stream: S,
-    pace: Arc<Pace>,
-    /// Of HTTP/2.
-    frames: Option<Frames>,
-    linger: Linger,
-}
-
-impl<S> Paced<S> {
-    /// The stream alone.
-    pub(super) fn into_inner(self) -> S {
-        self.stream
-    }
-
-    pub(super) fn new(stream: S, pace: Arc<Pace>, frames: Option<Frames>) -> Self {
-        Self { stream, pace, frames, linger: Linger::default() }
-    }
-
-    fn wrote(&mut self, wrote: &Poll<io::Result<usize>>) {
-        self.pace.wrote(wrote.is_pending());
-        if let (Some(frames), Poll::Ready(Ok(bytes))) = (&mut self.frames, wrote) {
-            frames.wrote(*bytes);
-        }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        if this.frames.is_some() && this.pace.flooded.load(Relaxed) {
-            // Nothing more is taken in; the watchman, who is next, ends the connection.
-            return Poll::Pending;
-        }
-        let before = buf.filled().len();
-        let room = buf.remaining() > 0;
-        let read = Pin::new(&mut this.stream).poll_read(cx, buf);
-        let bytes = buf.filled().get(before..).unwrap_or_default();
-        match &mut this.frames {
-            None if bytes.is_empty() => {
-                if room && matches!(read, Poll::Ready(Ok(()))) && this.pace.ended() {
-                    return Poll::Pending;
-                }
-            }
-            Some(_) if bytes.is_empty() => {}
-            None => this.pace.read(),
-            Some(frames) => {
-                frames.read(bytes);
-                this.pace.read_frames(frames);
-            }
-        }
-        read
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Paced<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.wrote(&wrote);
-        wrote
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.wrote(&wrote);
-        wrote
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    /// hyper comes here when its own buffer is empty.
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        self.pace.flushed.store(flushed.is_ready(), Relaxed);
-        flushed
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        let sending = this.pace.may_be_sending();
-        this.linger.poll(Pin::new(&mut this.stream), sending, cx)
     }
 }
