@@ -201,9 +201,11 @@ async fn heads_beyond_the_limits_are_431_and_malformed_ones_400() {
     let mut stream = TcpStream::connect(running.address).await.unwrap();
     stream.write_all(under.as_bytes()).await.unwrap();
     read_until(&mut stream, "/ok").await;
-    assert!(running.metrics.render().contains("refusals_total{reason=\"malformed\"} 4\n"));
     drop(stream);
+    let metrics = running.metrics.clone();
+    // A refusal is counted when its connection has ended.
     stop(running).await;
+    assert!(metrics.render().contains("refusals_total{reason=\"malformed\"} 4\n"));
 }
 
 #[tokio::test]
