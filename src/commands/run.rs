@@ -29,7 +29,7 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Exit, Failure> {
     let file = loaded.file.as_deref().map(std::path::Path::display);
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!(version, config = file.map(tracing::field::display), "vestibule starts");
-    for warning in loaded.config.warnings() {
+    for warning in loaded.config.warnings(Clock::system().unix()) {
         tracing::warn!("{warning}");
     }
     let runtime = runtime()?;
