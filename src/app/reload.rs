@@ -188,6 +188,7 @@ impl Reloader {
         for warning in loaded.config.warnings(self.0.lasting.clock.unix()) {
             tracing::warn!("{warning}");
         }
+        next.vitals.tell(&self.0.lasting);
         self.0.current.store(Arc::new(next));
         seen.applied = files;
         Ok(())

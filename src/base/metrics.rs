@@ -1,24 +1,14 @@
 //! Every metric that the proxy has, by name.
 
-use std::{
-    fmt::{self, Write as _},
-    fs,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use prometheus_client::{
-    collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric, text::encode},
-    metrics::{
-        counter::Counter,
-        family::Family,
-        gauge::{ConstGauge, Gauge},
-        histogram::Histogram,
-        info::Info,
-    },
+    encoding::text::encode,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::{Registry, Unit},
 };
+
+use super::process::Memory;
 
 /// One fixed label.
 type One = [(&'static str, &'static str); 1];
@@ -36,7 +26,6 @@ pub struct Metrics {
     refusals: Family<One, Counter>,
     clients_gone: Counter,
     entra_duration: Family<Two, Histogram, fn() -> Histogram>,
-    credential_ends: Family<One, Gauge>,
     store_duration: Family<Two, Histogram, fn() -> Histogram>,
     upstream_duration: Histogram,
     upstream_errors: Family<One, Counter>,
@@ -54,7 +43,21 @@ pub struct Metrics {
     panics: Counter,
     configuration_reloads: Family<One, Counter>,
     configuration_stale: Gauge,
+    configuration_applied: Gauge,
+    configuration_hash: Gauge,
+    entra_fetched: Family<One, Gauge>,
+    certificate_expiry: Family<One, Gauge>,
+    connections_limit: Gauge,
+    ready: Gauge,
+    started: Gauge,
 }
+
+/// Outcomes that alerts count one by one. They are there at zero from the start: Prometheus sees
+/// no increase in a series that begins at one.
+const SIGN_INS: [&str; 5] = ["begun", "succeeded", "refused", "loop", "too_large"];
+const RENEWALS: [&str; 3] = ["renewed", "ended", "failed"];
+const RELOADS: [&str; 2] = ["applied", "failed"];
+const LOOKUPS: [&str; 2] = ["hit", "miss"];
 
 const LATENCY: [f64; 12] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
@@ -86,7 +89,6 @@ impl Metrics {
             refusals: Family::default(),
             clients_gone: Counter::default(),
             entra_duration: Family::new_with_constructor(latency as fn() -> Histogram),
-            credential_ends: Family::default(),
             store_duration: Family::new_with_constructor(latency as fn() -> Histogram),
             upstream_duration: latency(),
             upstream_errors: Family::default(),
@@ -104,7 +106,24 @@ impl Metrics {
             panics: Counter::default(),
             configuration_reloads: Family::default(),
             configuration_stale: Gauge::default(),
+            configuration_applied: Gauge::default(),
+            configuration_hash: Gauge::default(),
+            entra_fetched: Family::default(),
+            certificate_expiry: Family::default(),
+            connections_limit: Gauge::default(),
+            ready: Gauge::default(),
+            started: Gauge::default(),
         };
+        for (family, outcomes) in [
+            (&metrics.sign_ins, &SIGN_INS[..]),
+            (&metrics.renewals, &RENEWALS[..]),
+            (&metrics.configuration_reloads, &RELOADS[..]),
+            (&metrics.shelf_lookups, &LOOKUPS[..]),
+        ] {
+            for outcome in outcomes {
+                drop(family.get_or_create(&[("outcome", outcome)]));
+            }
+        }
         metrics.registry = Arc::new(metrics.registered());
         metrics
     }
@@ -132,12 +151,6 @@ impl Metrics {
             "Calls to Microsoft by endpoint and outcome",
             Unit::Seconds,
             self.entra_duration.clone(),
-        );
-        r.register_with_unit(
-            "credential_expiry_timestamp",
-            "When the certificate by which the app is known to Microsoft expires",
-            Unit::Seconds,
-            self.credential_ends.clone(),
         );
         r.register_with_unit(
             "store_operation_duration",
@@ -213,6 +226,41 @@ impl Metrics {
             "1 while a changed configuration is broken and the one before it is in use",
             self.configuration_stale.clone(),
         );
+        r.register_with_unit(
+            "configuration_applied_timestamp",
+            "When the configuration in use was taken over, in Unix time",
+            Unit::Seconds,
+            self.configuration_applied.clone(),
+        );
+        r.register(
+            "configuration_hash",
+            "The same number on replicas with the same configuration and session keys",
+            self.configuration_hash.clone(),
+        );
+        r.register_with_unit(
+            "entra_fetched_timestamp",
+            "When a document of Microsoft's was last fetched, in Unix time",
+            Unit::Seconds,
+            self.entra_fetched.clone(),
+        );
+        r.register_with_unit(
+            "certificate_expiry_timestamp",
+            "When a certificate of ours ends, in Unix time",
+            Unit::Seconds,
+            self.certificate_expiry.clone(),
+        );
+        r.register(
+            "connections_limit",
+            "Most open client connections: server.limits.connections",
+            self.connections_limit.clone(),
+        );
+        r.register("ready", "1 while /readyz answers 200", self.ready.clone());
+        r.register_with_unit(
+            "started_timestamp",
+            "When the process started, in Unix time",
+            Unit::Seconds,
+            self.started.clone(),
+        );
         r.register("build", "This program", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         r.register_collector(Box::new(Memory));
         registry
@@ -255,16 +303,6 @@ impl Metrics {
     pub fn entra(&self, endpoint: &'static str, outcome: &'static str, took: Duration) {
         let labels = [("endpoint", endpoint), ("outcome", outcome)];
         self.entra_duration.get_or_create(&labels).observe(took.as_secs_f64());
-    }
-
-    /// The credential that is now in use ends then, in seconds since 1970; `None` where nobody but
-    /// Microsoft knows.
-    pub fn credential_ends(&self, at: Option<i64>) {
-        const LABELS: One = [("credential", "certificate")];
-        match at {
-            Some(at) => _ = self.credential_ends.get_or_create(&LABELS).set(at),
-            None => _ = self.credential_ends.remove(&LABELS),
-        }
     }
 
     /// A call to the session store ended.
@@ -347,6 +385,41 @@ impl Metrics {
         self.configuration_reloads.get_or_create(&[("outcome", outcome)]).inc();
     }
 
+    /// A configuration is in use from now on: the first one, or one that was taken over.
+    pub fn configured(&self, now: i64, hash: u64) {
+        self.configuration_applied.set(now);
+        self.configuration_hash.set(i64::try_from(hash).unwrap_or(i64::MAX));
+    }
+
+    /// A document of Microsoft's was fetched, and is in use.
+    pub fn entra_fetched(&self, document: &'static str, now: i64) {
+        self.entra_fetched.get_or_create(&[("document", document)]).set(now);
+    }
+
+    /// When the certificate of a section ends, in seconds since 1970; `None` when it has none.
+    pub fn certificate(&self, section: &'static str, expires: Option<i64>) {
+        let labels = [("certificate", section)];
+        match expires {
+            Some(expires) => _ = self.certificate_expiry.get_or_create(&labels).set(expires),
+            None => _ = self.certificate_expiry.remove(&labels),
+        }
+    }
+
+    /// The most client connections at a time.
+    pub fn limit_connections(&self, most: usize) {
+        self.connections_limit.set(i64::try_from(most).unwrap_or(i64::MAX));
+    }
+
+    /// Whether requests are welcome.
+    pub fn ready(&self, ready: bool) {
+        self.ready.set(i64::from(ready));
+    }
+
+    /// The process began.
+    pub fn started(&self, now: i64) {
+        self.started.set(now);
+    }
+
     /// Everything in the text format of `OpenMetrics`.
     pub fn render(&self) -> String {
         let mut text = String::new();
@@ -356,32 +429,6 @@ impl Metrics {
         }
         text
     }
-}
-
-/// What the process holds in memory, read at each scrape; absent where the system does not tell.
-#[derive(Debug)]
-struct Memory;
-
-impl Collector for Memory {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let Some(bytes) = resident_bytes() else { return Ok(()) };
-        let gauge = ConstGauge::new(bytes);
-        let metric = encoder.encode_descriptor(
-            "resident_memory",
-            "Memory that the process holds",
-            Some(&Unit::Bytes),
-            prometheus_client::metrics::MetricType::Gauge,
-        )?;
-        gauge.encode(metric)
-    }
-}
-
-/// `VmRSS` of proc(5).
-fn resident_bytes() -> Option<i64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: i64 = line.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
-    kib.checked_mul(1024)
 }
 
 #[cfg(test)]
@@ -426,19 +473,11 @@ mod tests {
     fn the_end_of_a_certificate_is_there_as_long_as_there_is_a_certificate() {
         let metrics = Metrics::new();
         let line =
-            "vestibule_credential_expiry_timestamp_seconds{credential=\"certificate\"} 1800000000";
+            "vestibule_certificate_expiry_timestamp_seconds{certificate=\"entra\"} 1800000000";
         for (at, is_there) in [(None, false), (Some(1_800_000_000), true), (None, false)] {
-            metrics.credential_ends(at);
+            metrics.certificate("entra", at);
             let text = metrics.render();
             assert_eq!(text.lines().any(|found| found == line), is_there, "{text}");
         }
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn the_memory_of_the_process_is_read_at_each_scrape() {
-        let bytes = resident_bytes().unwrap();
-        assert!(bytes > 1 << 20, "{bytes}");
-        assert!(Metrics::new().render().contains("vestibule_resident_memory_bytes "));
     }
 }

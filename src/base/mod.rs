@@ -11,6 +11,7 @@ pub mod lifecycle;
 pub mod metrics;
 pub mod outbound;
 pub mod pem;
+mod process;
 pub mod pulse;
 pub mod secret;
 pub mod side_server;
