@@ -60,6 +60,10 @@ class App(http.server.BaseHTTPRequestHandler):
 
 class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
+
+    def handle_error(self, *_):
+        """Clients come and go."""
+
     request_queue_size = 128
 
 

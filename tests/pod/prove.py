@@ -330,8 +330,9 @@ def redirected(pod):
     connection.request("GET", "/private")
     same("the bypass without the rule", connection.getresponse().status, 200)
     rules = (
-        "table ip vestibule { chain prerouting { type nat hook prerouting priority dstnat;"
-        " tcp dport 8090 redirect to :4180; } }"
+        "add table ip vestibule; "
+        "add chain ip vestibule prerouting { type nat hook prerouting priority dstnat; }; "
+        "add rule ip vestibule prerouting tcp dport 8090 redirect to :4180"
     )
     nft = pod.start("nft", rules, stdout=subprocess.PIPE, log=f"{WORK}/nft")
     if nft.wait(20) != 0:
