@@ -133,7 +133,7 @@ fn answer(
             text(status, state.words())
         }
         ("/metrics", &Method::GET | &Method::HEAD) => {
-            metrics.ready(readiness.state() == State::Ready);
+            metrics.replica().ready(readiness.state() == State::Ready);
             let (content, text) = exposition::in_form(headers, metrics.render());
             response(StatusCode::OK, content, text)
         }

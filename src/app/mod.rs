@@ -106,7 +106,7 @@ pub fn start_on(server: Server, config: &Config, clock: Clock) -> Result<Running
         flights: Arc::default(),
     });
     let first = assembly::assemble(config.clone(), &lasting, None)?;
-    metrics.started(lasting.clock.unix());
+    metrics.replica().started(lasting.clock.unix());
     first.vitals.tell(&lasting);
     first.entra.keep_fresh(first.stop_fetching.clone());
     let current = Arc::new(ArcSwap::from_pointee(first));

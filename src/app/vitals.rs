@@ -40,9 +40,9 @@ impl Vitals {
     /// From now on this is in use.
     pub(super) fn tell(&self, lasting: &Lasting) {
         let now = lasting.clock.unix();
-        lasting.metrics.configured(now, self.hash);
+        lasting.metrics.replica().configured(now, self.hash);
         for (place, expires) in self.certificates {
-            lasting.metrics.certificate(place, expires);
+            lasting.metrics.replica().certificate(place, expires);
             if let Some(expires) = expires.filter(|expires| expires - now < NEAR) {
                 tracing::warn!(
                     certificate = place,

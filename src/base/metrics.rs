@@ -8,10 +8,10 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::process::Memory;
+use super::{process::Memory, replica::Replica};
 
 /// One fixed label.
-type One = [(&'static str, &'static str); 1];
+pub(super) type One = [(&'static str, &'static str); 1];
 /// Two fixed labels.
 type Two = [(&'static str, &'static str); 2];
 
@@ -41,22 +41,13 @@ pub struct Metrics {
     tunnels: Gauge,
     streams_ended: Family<One, Counter>,
     panics: Counter,
-    configuration_reloads: Family<One, Counter>,
-    configuration_stale: Gauge,
-    configuration_applied: Gauge,
-    configuration_hash: Gauge,
-    entra_fetched: Family<One, Gauge>,
-    certificate_expiry: Family<One, Gauge>,
-    connections_limit: Gauge,
-    ready: Gauge,
-    started: Gauge,
+    replica: Replica,
 }
 
 /// Outcomes that alerts count one by one. They are there at zero from the start: Prometheus sees
 /// no increase in a series that begins at one.
 const SIGN_INS: [&str; 5] = ["begun", "succeeded", "refused", "loop", "too_large"];
 const RENEWALS: [&str; 3] = ["renewed", "ended", "failed"];
-const RELOADS: [&str; 2] = ["applied", "failed"];
 const LOOKUPS: [&str; 2] = ["hit", "miss"];
 
 const LATENCY: [f64; 12] =
@@ -104,20 +95,11 @@ impl Metrics {
             tunnels: Gauge::default(),
             streams_ended: Family::default(),
             panics: Counter::default(),
-            configuration_reloads: Family::default(),
-            configuration_stale: Gauge::default(),
-            configuration_applied: Gauge::default(),
-            configuration_hash: Gauge::default(),
-            entra_fetched: Family::default(),
-            certificate_expiry: Family::default(),
-            connections_limit: Gauge::default(),
-            ready: Gauge::default(),
-            started: Gauge::default(),
+            replica: Replica::default(),
         };
         for (family, outcomes) in [
             (&metrics.sign_ins, &SIGN_INS[..]),
             (&metrics.renewals, &RENEWALS[..]),
-            (&metrics.configuration_reloads, &RELOADS[..]),
             (&metrics.shelf_lookups, &LOOKUPS[..]),
         ] {
             for outcome in outcomes {
@@ -216,51 +198,7 @@ impl Metrics {
             self.streams_ended.clone(),
         );
         r.register("panics", "Requests that ended in a panic", self.panics.clone());
-        r.register(
-            "configuration_reloads",
-            "Changed configurations, by outcome",
-            self.configuration_reloads.clone(),
-        );
-        r.register(
-            "configuration_stale",
-            "1 while a changed configuration is broken and the one before it is in use",
-            self.configuration_stale.clone(),
-        );
-        r.register_with_unit(
-            "configuration_applied_timestamp",
-            "When the configuration in use was taken over, in Unix time",
-            Unit::Seconds,
-            self.configuration_applied.clone(),
-        );
-        r.register(
-            "configuration_hash",
-            "The same number on replicas with the same configuration and session keys",
-            self.configuration_hash.clone(),
-        );
-        r.register_with_unit(
-            "entra_fetched_timestamp",
-            "When a document of Microsoft's was last fetched, in Unix time",
-            Unit::Seconds,
-            self.entra_fetched.clone(),
-        );
-        r.register_with_unit(
-            "certificate_expiry_timestamp",
-            "When a certificate of ours ends, in Unix time",
-            Unit::Seconds,
-            self.certificate_expiry.clone(),
-        );
-        r.register(
-            "connections_limit",
-            "Most open client connections: server.limits.connections",
-            self.connections_limit.clone(),
-        );
-        r.register("ready", "1 while /readyz answers 200", self.ready.clone());
-        r.register_with_unit(
-            "started_timestamp",
-            "When the process started, in Unix time",
-            Unit::Seconds,
-            self.started.clone(),
-        );
+        self.replica.register(r);
         r.register("build", "This program", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         r.register_collector(Box::new(Memory));
         registry
@@ -378,46 +316,9 @@ impl Metrics {
         self.panics.inc();
     }
 
-    /// A changed configuration was taken over, or not.
-    pub fn reloaded(&self, applied: bool) {
-        let outcome = if applied { "applied" } else { "failed" };
-        self.configuration_stale.set(i64::from(!applied));
-        self.configuration_reloads.get_or_create(&[("outcome", outcome)]).inc();
-    }
-
-    /// A configuration is in use from now on: the first one, or one that was taken over.
-    pub fn configured(&self, now: i64, hash: u64) {
-        self.configuration_applied.set(now);
-        self.configuration_hash.set(i64::try_from(hash).unwrap_or(i64::MAX));
-    }
-
-    /// A document of Microsoft's was fetched, and is in use.
-    pub fn entra_fetched(&self, document: &'static str, now: i64) {
-        self.entra_fetched.get_or_create(&[("document", document)]).set(now);
-    }
-
-    /// When the certificate of a section ends, in seconds since 1970; `None` when it has none.
-    pub fn certificate(&self, section: &'static str, expires: Option<i64>) {
-        let labels = [("certificate", section)];
-        match expires {
-            Some(expires) => _ = self.certificate_expiry.get_or_create(&labels).set(expires),
-            None => _ = self.certificate_expiry.remove(&labels),
-        }
-    }
-
-    /// The most client connections at a time.
-    pub fn limit_connections(&self, most: usize) {
-        self.connections_limit.set(i64::try_from(most).unwrap_or(i64::MAX));
-    }
-
-    /// Whether requests are welcome.
-    pub fn ready(&self, ready: bool) {
-        self.ready.set(i64::from(ready));
-    }
-
-    /// The process began.
-    pub fn started(&self, now: i64) {
-        self.started.set(now);
+    /// What this replica says about itself.
+    pub fn replica(&self) -> &Replica {
+        &self.replica
     }
 
     /// Everything in the text format of `OpenMetrics`.
@@ -467,17 +368,5 @@ mod tests {
         }
         let info = format!("vestibule_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"));
         assert!(text.contains(&info), "{text}");
-    }
-
-    #[test]
-    fn the_end_of_a_certificate_is_there_as_long_as_there_is_a_certificate() {
-        let metrics = Metrics::new();
-        let line =
-            "vestibule_certificate_expiry_timestamp_seconds{certificate=\"entra\"} 1800000000";
-        for (at, is_there) in [(None, false), (Some(1_800_000_000), true), (None, false)] {
-            metrics.certificate("entra", at);
-            let text = metrics.render();
-            assert_eq!(text.lines().any(|found| found == line), is_there, "{text}");
-        }
     }
 }

@@ -13,6 +13,7 @@ pub mod outbound;
 pub mod pem;
 mod process;
 pub mod pulse;
+pub mod replica;
 pub mod secret;
 pub mod side_server;
 pub mod stream;

@@ -165,7 +165,7 @@ impl State {
         let metadata = Arc::new(fetched?);
         self.known.store(Some(Arc::clone(&metadata)));
         let now = self.wire.clock().unix();
-        self.wire.metrics().entra_fetched(Endpoint::Metadata.word(), now);
+        self.wire.metrics().replica().entra_fetched(Endpoint::Metadata.word(), now);
         Ok(metadata)
     }
 

@@ -204,7 +204,7 @@ impl EntraClient {
     /// known, then every hour, until `stop`.
     pub fn keep_fresh(self: &Arc<Self>, stop: CancellationToken) {
         let client = Arc::clone(self);
-        client.wire.metrics().certificate("entra", client.credential.outlook().ends_at());
+        client.wire.metrics().replica().certificate("entra", client.credential.outlook().ends_at());
         let task = async move {
             let mut wait = FIRST_WAIT;
             // Whoever reads a configuration has just been told.

@@ -99,7 +99,7 @@ where
     ) -> Self {
         let limits = &settings.limits;
         let most = limits.connections.clamp(1, Semaphore::MAX_PERMITS);
-        metrics.limit_connections(most);
+        metrics.replica().limit_connections(most);
         let shared = Shared {
             door: Door::new(settings, tls),
             http1: http1(limits),

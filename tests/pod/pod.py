@@ -28,7 +28,8 @@ class Pod:
     def __init__(self):
         number = os.getpid()
         self.name = f"vestibule-pod-{number}"
-        self.node_end, pod_end = f"vh{number}", f"vp{number}"
+        self.node_end, self.pod_end = f"vh{number}", f"vp{number}"
+        pod_end = self.pod_end
         network = f"198.18.{number % 250}"
         self.ip = f"{network}.2"
         self.processes = []
@@ -51,6 +52,12 @@ class Pod:
             errors.close()
         self.processes.append(process)
         return process
+
+    def add_ipv6(self, prefix):
+        """Addresses of version 6 at both ends; the pod's."""
+        ip("addr", "add", f"{prefix}::1/64", "dev", self.node_end, "nodad")
+        ip("-n", self.name, "addr", "add", f"{prefix}::2/64", "dev", self.pod_end, "nodad")
+        return f"{prefix}::2"
 
     def connect_inside(self, address):
         """A connection from within the pod, as another container of it would make it."""

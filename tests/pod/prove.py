@@ -36,9 +36,9 @@ def same(what, found, wanted):
     assert found == wanted, f"{what}: {found!r}, expected {wanted!r}"
 
 
-def admin(pod, path, method="GET", inside=False):
+def admin(pod, path, method="GET", inside=False, address=None):
     """Status and text of the admin port: from the node by the pod's address, or from inside."""
-    host, port = ("127.0.0.1" if inside else pod.ip), 4191
+    host, port = ("127.0.0.1" if inside else address or pod.ip), 4191
     connection = http.client.HTTPConnection(host, port, timeout=20)
     if inside:
         connection.sock = pod.connect_inside((host, port))
@@ -125,8 +125,8 @@ url = "http://127.0.0.1:8080"
 {rules}"""
 
 
-def proxy(pod):
-    environment = {"VESTIBULE__ADMIN__LISTEN": "0.0.0.0:4191", "PATH": os.environ["PATH"]}
+def proxy(pod, **variables):
+    environment = {"VESTIBULE__ADMIN__LISTEN": "0.0.0.0:4191", "PATH": os.environ["PATH"], **variables}
     command = [BINARY, "run", "--config", f"{WORK}/config/proxy.toml"]
     return pod.start(*command, log=f"{WORK}/log", env=environment)
 
@@ -154,6 +154,32 @@ def starts(pod):
         f"{min(took):.0f} ms from exec to /livez 200 and an open port 4180, Microsoft out of reach"
         f" (fastest of {len(took)}; median {statistics.median(took):.0f} ms, slowest {max(took):.0f} ms)"
     )
+
+
+def ipv6(pod):
+    """A cluster without IPv4."""
+    try:
+        address = pod.add_ipv6(f"fd00:{os.getpid() % 65536:x}")
+    except RuntimeError as error:
+        print(f"  IPv6 cannot be used here, nothing about it was proven: {error}")
+        return
+    listen = {"VESTIBULE__SERVER__LISTEN": "[::]:4180", "VESTIBULE__ADMIN__LISTEN": "[::]:4191"}
+    process = proxy(pod, **listen)
+
+    def answers():
+        try:
+            return admin(pod, "/livez", address=address)[0] == 200
+        except OSError:
+            return False
+
+    until(f"http://[{address}]:4191/livez", answers)
+    assert not refused((address, 4180)), f"[{address}]:4180 is refused"
+    same("POST /drain from outside", admin(pod, "/drain", "POST", address=address)[0], 403)
+    same("vestibule drain in the pod", inside(pod, "drain", "--wait=0s").returncode, 0)
+    same("/readyz after it", admin(pod, "/readyz", address=address), (503, "not ready: draining"))
+    process.kill()
+    process.wait()
+    proven(f'with listen = "[::]:…" both ports answer by IPv6 ([{address}]), and drain works inside alone')
 
 
 def microsoft_down_at_start(pod, user):
@@ -365,6 +391,7 @@ def main():
         config = Volume(f"{WORK}/config", proxy__toml=configuration(tenant))
         pod.start(sys.executable, f"{HERE}/app.py", "127.0.0.1", "8080")
         starts(pod)
+        ipv6(pod)
 
         process = proxy(pod)
         until("the proxy", lambda: alive(pod))
