@@ -105,6 +105,20 @@ mod tests {
     }
 
     #[test]
+    fn a_credential_that_does_not_work_now_is_worth_a_warning() {
+        let mut config = Config::default();
+        // Nothing can be told of one that is refused anyway.
+        assert_eq!(config.warnings(NOW), []);
+        config.entra.federated_token_file = Some("/nonexistent".into());
+        assert_eq!(config.warnings(NOW), []);
+        let file = std::env::temp_dir().join(format!("vestibule-warning-{}", std::process::id()));
+        std::fs::write(&file, "").unwrap();
+        config.entra.federated_token_file = Some(file.clone());
+        assert_eq!(config.warnings(NOW), [Warning::Credential(Concern::NoToken)]);
+        std::fs::remove_file(&file).unwrap();
+    }
+
+    #[test]
     fn certificates_without_https_are_worth_a_warning() {
         let mut config = Config::default();
         config.upstream.ca_file = Some("/ca.pem".into());

@@ -24,7 +24,33 @@ pub(super) fn of(code: u32) -> Option<&'static str> {
              audience, letter by letter; vestibule check --online prints them"
         }
         700_229 => "a managed identity's token cannot sign users in: use a certificate",
-        50_012 | 50_013 | 50_027 => "the credential's signature or form was not accepted",
+        50_012 | 50_027 => "the credential's signature or form was not accepted",
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+    use serde_json::json;
+
+    use super::super::{EntraError, Refusal, Remedy, Stage};
+
+    #[test]
+    fn advice_is_for_the_administrator_and_signs_nobody_out() {
+        for code in [
+            7_000_215, 7_000_222, 7_000_218, 7_000_112, 700_025, 700_027, 700_030, 7_000_214,
+            700_021, 700_023, 700_024, 70_021, 700_211, 700_212, 700_213, 700_229, 50_012, 50_027,
+        ] {
+            // Even with a word that blames the user's grant.
+            let body = json!({ "error": "invalid_grant", "error_codes": [code] });
+            let refusal = Box::new(Refusal::from_body(body.as_object().unwrap()).unwrap());
+            let (status, stage) = (StatusCode::BAD_REQUEST, Stage::Refresh);
+            let error = EntraError::Refused { refusal, status, stage };
+            assert_eq!(error.remedy(), Remedy::Misconfigured, "{code}");
+            let start = format!("microsoft refused: invalid_grant (AADSTS{code}); ");
+            assert!(error.to_string().starts_with(&start), "{error}");
+        }
+        assert_eq!(super::of(50_076), None);
+    }
 }

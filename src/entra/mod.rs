@@ -63,7 +63,7 @@ pub use self::{
     token_set::TokenSet,
 };
 use crate::base::{
-    clock::Clock,
+    clock::{Clock, rfc3339},
     jose,
     metrics::Metrics,
     outbound::Outbound,
@@ -204,7 +204,7 @@ impl EntraClient {
     /// known, then every hour, until `stop`.
     pub fn keep_fresh(self: &Arc<Self>, stop: CancellationToken) {
         let client = Arc::clone(self);
-        client.wire.metrics().replica().certificate("entra", client.credential.outlook().ends_at());
+        client.introduce();
         let task = async move {
             let mut wait = FIRST_WAIT;
             // Whoever reads a configuration has just been told.
@@ -236,6 +236,19 @@ impl EntraClient {
             }
         };
         drop(self.wire.outbound().runtime().spawn(task));
+    }
+
+    /// Tells operators which certificate is in use from now on, under the portal's name for it.
+    fn introduce(&self) {
+        let outlook = self.credential.outlook();
+        self.wire.metrics().replica().certificate("entra", outlook.ends_at());
+        if let Outlook::Certificate { thumbprint, not_after, .. } = outlook {
+            tracing::info!(
+                thumbprint,
+                expires = rfc3339(not_after),
+                "the app is known to microsoft by a certificate"
+            );
+        }
     }
 
     /// Says once a day what is to be done about the credential, however long nothing else is.

@@ -42,6 +42,11 @@ fn certificate(which: usize, until: i32) -> String {
     params.self_signed(&key).unwrap().pem()
 }
 
+/// A path as TOML.
+fn quoted(path: &Path) -> String {
+    format!("\"{}\"", path.display())
+}
+
 /// Certificate and key in files of this test alone.
 struct Pair {
     certificate: PathBuf,
@@ -63,8 +68,8 @@ impl Pair {
     fn setup(&self) -> Setup {
         Setup::default()
             .without("entra.client_secret")
-            .set("entra.certificate_file", &format!("{:?}", self.certificate))
-            .set("entra.private_key_file", &format!("{:?}", self.key))
+            .set("entra.certificate_file", &quoted(&self.certificate))
+            .set("entra.private_key_file", &quoted(&self.key))
     }
 }
 
@@ -205,7 +210,7 @@ impl Cluster {
         self.renew(clock.unix());
         let mut setup = Setup::default()
             .without("entra.client_secret")
-            .set("entra.federated_token_file", &format!("{:?}", self.token))
+            .set("entra.federated_token_file", &quoted(&self.token))
             .scenario(&self.registration());
         setup.clock = Some(clock);
         setup.start().await
@@ -349,7 +354,7 @@ async fn a_credential_that_cannot_work_is_refused_at_start_with_words() {
             "expected one credential, found client_secret and federated_token_file",
         ),
         (files(&pair.certificate, &pair.key), "entra.private_key_file: the private key in"),
-        (files(&right.certificate, &elliptic), "expected an RSA key in"),
+        (files(&right.certificate, &elliptic), "expected an RSA key (rsaEncryption) in"),
         (files(&right.key, &right.key), "entra.certificate_file: expected a certificate in PEM in"),
         (
             files(&right.certificate, Path::new("/nonexistent/app.key")),
@@ -422,6 +427,45 @@ async fn the_online_check_prints_what_the_federated_credential_must_say() {
     ] {
         assert!(ended.stderr.contains(&words), "{words}: {}", ended.stderr);
     }
+}
+
+#[tokio::test]
+async fn a_pod_that_needs_the_webhook_is_told_about_its_label() {
+    let deployment = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: app}\nspec:\n  \
+                      selector: {matchLabels: {app: app}}\n  template:\n    metadata:\n      \
+                      labels: {app: app}\n    spec:\n      containers:\n      - name: app\n        \
+                      image: app:1\n        ports:\n        - containerPort: 8080\n";
+    let label = "set the pod label azure.workload.identity/use";
+    for (credential, needs_webhook) in [
+        ("", true),
+        ("federated_token_file = \"/var/run/secrets/azure/tokens/azure-identity-token\"", true),
+        ("federated_token_file = \"/var/run/secrets/spiffe/token\"", false),
+        ("client_secret_file = \"/etc/vestibule/client-secret\"", false),
+        (
+            "certificate_file = \"/etc/vestibule/app.pem\"\n\
+             private_key_file = \"/etc/vestibule/app.pem\"",
+            false,
+        ),
+    ] {
+        let file = config_file(&format!(
+            "[server]\npublic_url = \"https://app.contoso.com\"\n[entra]\n{REGISTRATION}\
+             {credential}\n[session]\nkeys_file = \"/etc/vestibule/session-keys\"\n"
+        ));
+        let arguments = ["inject", "--config", file.to_str().unwrap(), "-"];
+        let ended = vestibule(arguments).input(deployment).ended().await;
+        assert_eq!(ended.code, 0, "{credential}: {}", ended.stderr);
+        assert_eq!(ended.stderr.contains(label), needs_webhook, "{credential}: {}", ended.stderr);
+    }
+    // Two are two, wherever their files are.
+    let file = config_file(&format!(
+        "[server]\npublic_url = \"https://app.contoso.com\"\n[entra]\n{REGISTRATION}\
+         client_secret_file = \"/nowhere\"\nfederated_token_file = \"/nowhere\"\n\
+         [session]\nkeys_file = \"/nowhere\"\n"
+    ));
+    let arguments = ["inject", "--config", file.to_str().unwrap(), "-"];
+    let ended = vestibule(arguments).input(deployment).ended().await;
+    assert_eq!((ended.code, ended.stdout.as_str()), (78, ""), "{}", ended.stderr);
+    assert!(ended.stderr.contains("found client_secret_file and federated_token_file"));
 }
 
 #[tokio::test]

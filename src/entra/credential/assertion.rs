@@ -26,7 +26,7 @@ pub(in crate::entra) struct Occasion<'a> {
 
 impl Occasion<'_> {
     /// Header and claims as they are signed; `None` when the system has no randomness.
-    pub(super) fn to_be_signed(&self, thumbprint: &[u8]) -> Option<String> {
+    pub(super) fn to_be_signed(self, thumbprint: &[u8]) -> Option<String> {
         let header = json!({
             "alg": "PS256", "typ": "JWT", "x5t#S256": URL_SAFE_NO_PAD.encode(thumbprint),
         });

@@ -50,8 +50,8 @@ pub enum CertificateError {
         .0.display()
     )]
     Encrypted(PathBuf),
-    /// An elliptic curve, for example.
-    #[error("expected an RSA key in {}: Microsoft takes assertions signed by RSA alone", .0.display())]
+    /// An elliptic curve, for example; Entra asks for PS256 (Learn, "certificate credentials").
+    #[error("expected an RSA key (rsaEncryption) in {}: assertions are signed with PS256", .0.display())]
     NotRsa(PathBuf),
     /// Weak, or beyond what is ever used.
     #[error("expected an RSA key of 2048 to 4096 bits in {}", .0.display())]
@@ -124,7 +124,7 @@ impl ClientCertificate {
         let sha1 = digest(&SHA1_FOR_LEGACY_USE_ONLY, certificate);
         Ok(Self {
             sha256: Sha256::digest(certificate).into(),
-            sha1: sha1.as_ref().iter().map(|byte| format!("{byte:02X}")).collect(),
+            sha1: hexadecimal(sha1.as_ref()),
             not_before: facts.not_before,
             not_after: facts.not_after,
             key,
@@ -161,6 +161,11 @@ impl fmt::Debug for ClientCertificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientCertificate").field("thumbprint", &self.sha1).finish_non_exhaustive()
     }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect::<String>().to_uppercase()
 }
 
 fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, CertificateError> {
@@ -258,6 +263,7 @@ mod tests {
         let pair = Pair::new("encodings", 0);
         let thumbprint = pair.load().unwrap().thumbprint();
         assert_eq!(thumbprint.len(), 40);
+        assert_eq!(hexadecimal(&[0, 0x1f, 0xa0]), "001FA0");
         let der = pair.pkcs8();
         // The key itself is the last member of a PKCS#8 key of 2048 bits.
         pair.write_key(PKCS1, &der[26..]);
