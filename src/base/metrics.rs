@@ -110,7 +110,6 @@ impl Metrics {
         metrics
     }
 
-    #[expect(clippy::too_many_lines, reason = "a list")]
     fn registered(&self) -> Registry {
         let mut registry = Registry::with_prefix("vestibule");
         let r = &mut registry;
