@@ -53,5 +53,6 @@ mod sign_in;
 mod sign_out;
 mod streams;
 mod tls;
+mod vitals;
 mod wire_h1;
 mod wire_h2;
