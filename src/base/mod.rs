@@ -13,6 +13,7 @@ pub mod outbound;
 pub mod pem;
 pub mod pulse;
 pub mod secret;
+pub mod service_manager;
 pub mod side_server;
 pub mod stream;
 pub mod telemetry;

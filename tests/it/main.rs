@@ -50,6 +50,7 @@ mod session;
 mod sign_in;
 mod sign_out;
 mod streams;
+mod supervision;
 mod tls;
 mod wire_h1;
 mod wire_h2;
