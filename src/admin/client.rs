@@ -3,7 +3,7 @@
 use std::{io, str::FromStr, time::Duration};
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, Uri, header::HOST, uri::Authority};
+use http::{HeaderValue, Method, Request, StatusCode, Uri, header::HOST, uri::Authority};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -99,13 +99,15 @@ impl Door {
         path: &'static str,
     ) -> Result<(StatusCode, Bytes), CallError> {
         let stream = TcpStream::connect(self.0.as_str()).await.map_err(CallError::Unreachable)?;
+        // The admin port serves addresses alone; the name of a Kubernetes Service is none.
+        let host = stream.peer_addr().map_err(CallError::Unreachable)?.to_string();
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(CallError::Broken)?;
         let exchange = async {
             let mut request = Request::new(Empty::<Bytes>::new());
             *request.method_mut() = method;
             *request.uri_mut() = Uri::from_static(path);
-            let host = self.0.as_str().parse().map_err(|_| CallError::Strange)?;
+            let host = HeaderValue::try_from(host).map_err(|_| CallError::Strange)?;
             request.headers_mut().insert(HOST, host);
             let response = sender.send_request(request).await.map_err(CallError::Broken)?;
             let status = response.status();

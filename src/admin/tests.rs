@@ -108,6 +108,23 @@ async fn nobody_at_the_door_is_an_error_that_says_so() {
     assert!(matches!(door.ready().await, Err(CallError::Unreachable(_))));
 }
 
+#[tokio::test]
+async fn a_door_behind_a_name_is_asked_by_its_address() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let door: Door = format!("http://localhost:{}", address.port()).parse().unwrap();
+    let asked = tokio::spawn(async move { door.ready().await.is_ok() });
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        assert!(stream.read_buf(&mut head).await.unwrap() > 0, "no request");
+    }
+    let head = String::from_utf8(head).unwrap();
+    assert!(head.contains(&format!("host: {address}\r\n")), "{head}");
+    drop(stream);
+    assert!(!asked.await.unwrap());
+}
+
 #[test]
 fn a_door_is_an_http_address_with_a_port_and_nothing_else() {
     for text in ["http://127.0.0.1:4191", "http://127.0.0.1:4191/", "localhost:4191"] {

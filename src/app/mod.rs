@@ -218,7 +218,7 @@ impl Running {
         tracing::info!("draining");
         self.lifecycle.drain();
         let drain_timeout = self.current.load().config.server.drain_timeout.duration();
-        let grace = LOOK_AWAY.min(drain_timeout / 2);
+        let grace = grace(drain_timeout, self.lifecycle.drained_for());
         tokio::select! {
             () = tokio::time::sleep(grace) => {}
             () = self.lifecycle.closing().cancelled() => {}
@@ -242,4 +242,10 @@ impl Running {
         let _ = timeout(AFTER_CUT, admin).await;
         tracing::info!("stopped");
     }
+}
+
+/// How long listeners stay open after the signal. Whoever ran `vestibule drain` before it has given
+/// load balancers that time already.
+fn grace(drain_timeout: Duration, drained_for: Duration) -> Duration {
+    LOOK_AWAY.min(drain_timeout / 2).saturating_sub(drained_for)
 }

@@ -185,7 +185,7 @@ impl Reloader {
         for key in self.0.fixed.ignored_of(&next.config) {
             tracing::warn!(key, "this key was changed, and needs a restart to take effect");
         }
-        for warning in loaded.config.warnings() {
+        for warning in loaded.config.warnings(self.0.lasting.clock.unix()) {
             tracing::warn!("{warning}");
         }
         self.0.current.store(Arc::new(next));

@@ -1,10 +1,13 @@
-//! What a changed configuration takes over from the one before it.
+//! What a changed configuration takes over from the one before it, and how long a drain waits.
 
-use std::{collections::BTreeSet, fs, path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, fs, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::runtime::Handle;
 
-use super::assembly::{Assembled, Former, Lasting, assemble};
+use super::{
+    assembly::{Assembled, Former, Lasting, assemble},
+    grace,
+};
 use crate::{
     base::{
         clock::Clock,
@@ -103,4 +106,13 @@ async fn a_file_with_other_contents_counts_as_a_change_of_the_section_that_names
     let changed = [file.to_str().unwrap()];
     assert_eq!(taken_over(&former, config, &lasting, &changed), [true, false, true, true]);
     fs::remove_file(&file).unwrap();
+}
+
+#[test]
+fn a_drain_before_the_signal_counts_towards_the_time_to_look_away() {
+    let seconds = Duration::from_secs;
+    assert_eq!(grace(seconds(30), seconds(0)), seconds(5));
+    assert_eq!(grace(seconds(30), seconds(3)), seconds(2));
+    assert_eq!(grace(seconds(30), seconds(15)), seconds(0));
+    assert_eq!(grace(seconds(4), seconds(0)), seconds(2));
 }

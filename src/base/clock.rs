@@ -90,6 +90,14 @@ pub fn rfc3339(unix: i64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
+/// Days since 1970 in the Gregorian calendar, counting years from March so that the leap day is
+/// the last of a year.
+pub fn days(year: i64, month: i64, day: i64) -> i64 {
+    let (year, month) = if month < 3 { (year - 1, month + 9) } else { (year, month - 3) };
+    let leap_days = year / 4 - year / 100 + year / 400;
+    365 * year + leap_days + (153 * month + 2) / 5 + day - 1 - 719_468
+}
+
 /// Year, month and day of a day counted from 1970-01-01, in the proleptic Gregorian calendar
 /// (Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`).
 fn civil(days: i64) -> (i64, i64, i64) {
@@ -119,6 +127,14 @@ mod tests {
             (-1, "1969-12-31T23:59:59Z"),
         ] {
             assert_eq!(rfc3339(unix), text);
+        }
+    }
+
+    #[test]
+    fn days_are_counted_as_they_are_printed() {
+        for day in [-719_468, -1, 0, 59, 60, 11_016, 19_782, 47_541, 2_932_896] {
+            let (year, month, of_month) = civil(day);
+            assert_eq!(days(year, month, of_month), day);
         }
     }
 

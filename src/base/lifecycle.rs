@@ -1,6 +1,9 @@
 //! Starting, ready, draining: what the listeners, the admin port and the signal handler share.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -14,6 +17,8 @@ pub struct Lifecycle {
 struct Inner {
     /// Not ready any more, still accepting: load balancers are looking away.
     draining: CancellationToken,
+    /// Since when.
+    drained_at: OnceLock<Instant>,
     /// No new connections; idle ones close, busy ones finish their request.
     closing: CancellationToken,
     /// What is left is cut.
@@ -29,6 +34,7 @@ impl Lifecycle {
 
     /// Readiness turns false; connections are still accepted and answered.
     pub fn drain(&self) {
+        self.inner.drained_at.get_or_init(Instant::now);
         self.inner.draining.cancel();
     }
 
@@ -37,9 +43,14 @@ impl Lifecycle {
         self.inner.draining.is_cancelled()
     }
 
+    /// How long ago readiness was first taken back; zero while it is not.
+    pub fn drained_for(&self) -> Duration {
+        self.inner.drained_at.get().map_or(Duration::ZERO, Instant::elapsed)
+    }
+
     /// Listeners close; each connection finishes its request and then closes.
     pub fn close(&self) {
-        self.inner.draining.cancel();
+        self.drain();
         self.inner.closing.cancel();
         self.inner.connections.close();
     }

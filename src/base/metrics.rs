@@ -36,6 +36,7 @@ pub struct Metrics {
     refusals: Family<One, Counter>,
     clients_gone: Counter,
     entra_duration: Family<Two, Histogram, fn() -> Histogram>,
+    credential_ends: Family<One, Gauge>,
     store_duration: Family<Two, Histogram, fn() -> Histogram>,
     upstream_duration: Histogram,
     upstream_errors: Family<One, Counter>,
@@ -85,6 +86,7 @@ impl Metrics {
             refusals: Family::default(),
             clients_gone: Counter::default(),
             entra_duration: Family::new_with_constructor(latency as fn() -> Histogram),
+            credential_ends: Family::default(),
             store_duration: Family::new_with_constructor(latency as fn() -> Histogram),
             upstream_duration: latency(),
             upstream_errors: Family::default(),
@@ -107,6 +109,7 @@ impl Metrics {
         metrics
     }
 
+    #[expect(clippy::too_many_lines, reason = "a list")]
     fn registered(&self) -> Registry {
         let mut registry = Registry::with_prefix("vestibule");
         let r = &mut registry;
@@ -130,6 +133,12 @@ impl Metrics {
             "Calls to Microsoft by endpoint and outcome",
             Unit::Seconds,
             self.entra_duration.clone(),
+        );
+        r.register_with_unit(
+            "credential_expiry_timestamp",
+            "When the certificate by which the app is known to Microsoft expires",
+            Unit::Seconds,
+            self.credential_ends.clone(),
         );
         r.register_with_unit(
             "store_operation_duration",
@@ -247,6 +256,16 @@ impl Metrics {
     pub fn entra(&self, endpoint: &'static str, outcome: &'static str, took: Duration) {
         let labels = [("endpoint", endpoint), ("outcome", outcome)];
         self.entra_duration.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// The credential that is now in use ends then, in seconds since 1970; `None` where nobody but
+    /// Microsoft knows.
+    pub fn credential_ends(&self, at: Option<i64>) {
+        const LABELS: One = [("credential", "certificate")];
+        match at {
+            Some(at) => _ = self.credential_ends.get_or_create(&LABELS).set(at),
+            None => _ = self.credential_ends.remove(&LABELS),
+        }
     }
 
     /// A call to the session store ended.
@@ -402,6 +421,18 @@ mod tests {
         }
         let info = format!("vestibule_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"));
         assert!(text.contains(&info), "{text}");
+    }
+
+    #[test]
+    fn the_end_of_a_certificate_is_there_as_long_as_there_is_a_certificate() {
+        let metrics = Metrics::new();
+        let line =
+            "vestibule_credential_expiry_timestamp_seconds{credential=\"certificate\"} 1800000000";
+        for (at, is_there) in [(None, false), (Some(1_800_000_000), true), (None, false)] {
+            metrics.credential_ends(at);
+            let text = metrics.render();
+            assert_eq!(text.lines().any(|found| found == line), is_there, "{text}");
+        }
     }
 
     #[cfg(target_os = "linux")]

@@ -20,3 +20,4 @@ pub mod telemetry;
 pub mod units;
 pub mod watched_file;
 pub mod worker;
+pub mod x509;

@@ -37,7 +37,7 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Exit, Failure> {
         ServiceManager::default()
     });
     let manager = Arc::new(manager);
-    for warning in loaded.config.warnings() {
+    for warning in loaded.config.warnings(Clock::system().unix()) {
         tracing::warn!("{warning}");
     }
     let runtime = runtime()?;

@@ -47,6 +47,9 @@ use crate::{
     entra, identity, rules, server, session, upstream,
 };
 
+/// Below it the workload identity webhook mounts the token; where exactly differs between releases.
+const WEBHOOK_FOLDER: &str = "/var/run/secrets/azure";
+
 /// Everything that `proxy.toml` says, one field per section.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -144,7 +147,8 @@ fn compose_for(
             under.remove(&path);
         }
     }
-    let (azure, azure_names) = variables.azure_layer(&[&over, &under]);
+    let has_secret = found.secrets.iter().any(|secret| secret.key == "entra.client_secret");
+    let (azure, azure_names) = variables.azure_layer(&[&over, &under], has_secret);
 
     let mut layers = [azure, under, over];
     let mut config = extract(&mut layers, &mut found.problems);
@@ -156,9 +160,11 @@ fn compose_for(
     refusal::refuse(&config, &layers, &secret_places, &mut found);
     if machine == Machine::Another {
         let federated = config.takes_federated_token();
+        let contradicts = config.entra.credentials_named().len() > 1;
         let is_elsewhere = |key: &str| {
             let by_webhook = ["entra.client_secret", "entra.client_id", "entra.tenant"];
-            key.ends_with("_file") || federated && by_webhook.contains(&key)
+            let by_content = key.ends_with("_file") && !(contradicts && key.starts_with("entra."));
+            by_content || federated && by_webhook.contains(&key)
         };
         found.problems.retain(|problem| !is_elsewhere(&problem.key));
     }
@@ -173,9 +179,13 @@ fn compose_for(
 }
 
 impl Config {
-    /// Whether no credential is named, so that workload identity has to give one.
+    /// Whether workload identity has to give the credential: none is named, or the file that the
+    /// webhook mounts. A token that is mounted elsewhere comes without the webhook.
     pub fn takes_federated_token(&self) -> bool {
-        self.entra.client_secret.is_none() && self.entra.client_secret_file.is_none()
+        match &self.entra.federated_token_file {
+            Some(file) => file.starts_with(WEBHOOK_FOLDER),
+            None => self.entra.credentials_named().is_empty(),
+        }
     }
 
     /// Puts a secret where it belongs; false where no key of that name takes one.

@@ -20,7 +20,7 @@ use crate::{
         telemetry,
         units::{ByteSize, Span},
     },
-    entra::Tenant,
+    entra::{SettingsError, Tenant},
     identity::{Identity, IdentityError},
     request::PublicUrl,
     rules::Rules,
@@ -157,7 +157,7 @@ impl Refusals<'_> {
                 "entra.client_id" => {
                     "for example client_id = \"00001111-aaaa-2222-bbbb-3333cccc4444\""
                 }
-                "entra.client_secret" => {
+                "entra.client_secret" if error == SettingsError::CredentialMissing => {
                     "for example client_secret_file = \"/run/secrets/client-secret\""
                 }
                 _ => "",

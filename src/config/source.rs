@@ -123,6 +123,8 @@ mod tests {
         let mut config = Config::default();
         config.entra.client_secret_file = Some("/secret".into());
         config.session.keys_file = Some("/keys".into());
+        // It is read at each use, and nobody has to notice that it was renewed.
+        config.entra.federated_token_file = Some("/token".into());
         config.upstream.ca_file = Some("/ca".into());
         let named: Vec<_> = files_of(&config).into_iter().collect();
         assert_eq!(named, ["/ca", "/keys", "/secret"].map(PathBuf::from));

@@ -43,11 +43,15 @@ pub(super) struct Variables {
 }
 
 /// Azure's variable, and the key whose default it is.
-const AZURE: [(&str, &[&str]); 3] = [
+const AZURE: [(&str, &[&str]); 4] = [
     ("AZURE_CLIENT_ID", &["entra", "client_id"]),
     ("AZURE_TENANT_ID", &["entra", "tenant"]),
     ("AZURE_AUTHORITY_HOST", &["entra", "authority"]),
+    ("AZURE_FEDERATED_TOKEN_FILE", &["entra", "federated_token_file"]),
 ];
+/// Whoever gives another credential means that one, also in a pod that the webhook has mutated.
+/// Beside these there is the secret itself, which is in no layer.
+const OTHER_CREDENTIALS: [&str; 3] = ["client_secret_file", "certificate_file", "private_key_file"];
 
 impl Variables {
     pub(super) fn from(environment: impl Iterator<Item = (OsString, OsString)>) -> Self {
@@ -90,17 +94,28 @@ impl Variables {
     }
 
     /// What Azure's variables say where nobody else does. Returns the names that were used.
-    pub(super) fn azure_layer(&self, stronger: &[&Layer]) -> (Layer, Vec<&'static str>) {
+    pub(super) fn azure_layer(
+        &self,
+        stronger: &[&Layer],
+        has_secret: bool,
+    ) -> (Layer, Vec<&'static str>) {
         let mut layer = Layer::new("Azure");
         let mut used = Vec::new();
         let is_set = |path: &[&str]| stronger.iter().any(|layer| layer.find(path).is_some());
         for (name, path) in AZURE {
             let Some(text) = self.azure.get(name) else { continue };
-            // An explicit cloud names its login host; the cluster's own must not overrule it.
-            let ruled_out = name == "AZURE_AUTHORITY_HOST" && is_set(&["entra", "cloud"]);
+            let ruled_out = match name {
+                // An explicit cloud names its login host; the cluster's own must not overrule it.
+                "AZURE_AUTHORITY_HOST" => is_set(&["entra", "cloud"]),
+                "AZURE_FEDERATED_TOKEN_FILE" => {
+                    has_secret || OTHER_CREDENTIALS.iter().any(|key| is_set(&["entra", key]))
+                }
+                _ => false,
+            };
             if is_set(path) || ruled_out {
                 continue;
             }
+            // An origin ends in no slash, and a file does not either.
             let text = text.trim_end_matches('/').to_owned();
             let place = Place::Variable(name.to_owned());
             layer.set(path, Node { place, content: Content::Text(text) });
@@ -362,6 +377,40 @@ mod tests {
         let cloud = SOUND.replace("[entra]", "[entra]\ncloud = 'china'");
         let loaded = read(&cloud, &[azure[2], ("AZURE_CLIENT_ID", "")]).unwrap();
         assert_eq!(loaded.config.entra.authority, None);
+    }
+
+    #[test]
+    fn a_pods_workload_identity_is_the_credential_where_no_other_is_given() {
+        let token = file("token", "aaa.bbb.ccc\n");
+        let path = token.to_str().unwrap();
+        let azure = [("AZURE_FEDERATED_TOKEN_FILE", path)];
+        let line = SOUND.lines().find(|line| line.starts_with("client_secret")).unwrap();
+        let without = |instead: &str| SOUND.replace(line, instead);
+        let loaded = read(&without(""), &azure).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(loaded.config.entra.federated_token_file.as_deref(), Some(token.as_path()));
+        assert_eq!(loaded.variables, ["AZURE_FEDERATED_TOKEN_FILE"]);
+        // Any other credential of our own is stronger.
+        let secret = format!("client_secret_file = {token:?}");
+        let other = file("other-token", "ddd.eee.fff");
+        let own = format!("federated_token_file = {other:?}");
+        for text in [SOUND, &without(&secret)] {
+            let entra = read(text, &azure).unwrap_or_else(|error| panic!("{error}")).config.entra;
+            assert_eq!(entra.federated_token_file, None);
+        }
+        let entra = read(&without(&own), &azure).unwrap().config.entra;
+        assert_eq!(entra.federated_token_file.as_deref(), Some(other.as_path()));
+        let by_variable = [azure[0], ("VESTIBULE__ENTRA__CLIENT_SECRET", "s3cret")];
+        let entra = read(&without(""), &by_variable).unwrap().config.entra;
+        assert_eq!((entra.federated_token_file, entra.client_secret.is_some()), (None, true));
+        let half = format!("certificate_file = {token:?}");
+        let told = read(&without(&half), &azure).unwrap_err().to_string();
+        assert!(told.contains("private_key_file belong together"), "{told}");
+        // It is not there: the variable is to blame.
+        fs::remove_file(&token).unwrap();
+        let told = read(&without(""), &azure).unwrap_err().to_string();
+        let start = "AZURE_FEDERATED_TOKEN_FILE: entra.federated_token_file: expected a readable";
+        assert!(told.starts_with(start), "{told}");
+        fs::remove_file(&other).unwrap();
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::Config;
 use crate::{
     base::{lifecycle::Lifecycle, metrics::Metrics},
+    entra::Concern,
     request::PublicUrl,
     upstream::Upstream,
 };
@@ -33,11 +34,14 @@ pub enum Warning {
         "server.public_url is http: for trials on this machine alone, and Safari keeps no session there"
     )]
     PlainHttp,
+    /// A credential that does not work, or soon will not.
+    #[error(transparent)]
+    Credential(#[from] Concern),
 }
 
 impl Config {
-    /// What is worth a second look.
-    pub fn warnings(&self) -> Vec<Warning> {
+    /// What is worth a second look at this time, in seconds since 1970.
+    pub fn warnings(&self, now: i64) -> Vec<Warning> {
         let settings = &self.upstream;
         let https = settings.url.starts_with("https:");
         let has_certificates = settings.ca_file.is_some()
@@ -54,7 +58,10 @@ impl Config {
             (self.session.redis_is_in_clear(), Warning::RedisInClear),
             (public_http, Warning::PlainHttp),
         ];
-        candidates.into_iter().filter_map(|(holds, warning)| holds.then_some(warning)).collect()
+        let outlook = self.entra.outlook();
+        let credential = outlook.and_then(|outlook| outlook.concern(now)).map(Warning::from);
+        let found = candidates.into_iter().filter_map(|(holds, warning)| holds.then_some(warning));
+        found.chain(credential).collect()
     }
 }
 
@@ -63,11 +70,13 @@ mod tests {
     use super::*;
     use crate::session::StoreKind;
 
+    const NOW: i64 = 1_800_000_000;
+
     fn warnings(url: &str, public_url: &str) -> Vec<Warning> {
         let mut config = Config::default();
         url.clone_into(&mut config.upstream.url);
         config.server.public_url = Some(public_url.parse().unwrap());
-        config.warnings()
+        config.warnings(NOW)
     }
 
     #[test]
@@ -91,14 +100,28 @@ mod tests {
             [("redis://127.0.0.1", &[][..]), ("redis://cache", &[Warning::RedisInClear])]
         {
             config.session.redis_url = Some(url.to_owned().into());
-            assert_eq!(config.warnings(), told, "{url}");
+            assert_eq!(config.warnings(NOW), told, "{url}");
         }
+    }
+
+    #[test]
+    fn a_credential_that_does_not_work_now_is_worth_a_warning() {
+        let mut config = Config::default();
+        // Nothing can be told of one that is refused anyway.
+        assert_eq!(config.warnings(NOW), []);
+        config.entra.federated_token_file = Some("/nonexistent".into());
+        assert_eq!(config.warnings(NOW), []);
+        let file = std::env::temp_dir().join(format!("vestibule-warning-{}", std::process::id()));
+        std::fs::write(&file, "").unwrap();
+        config.entra.federated_token_file = Some(file.clone());
+        assert_eq!(config.warnings(NOW), [Warning::Credential(Concern::NoToken)]);
+        std::fs::remove_file(&file).unwrap();
     }
 
     #[test]
     fn certificates_without_https_are_worth_a_warning() {
         let mut config = Config::default();
         config.upstream.ca_file = Some("/ca.pem".into());
-        assert_eq!(config.warnings(), [Warning::CertificatesUnused]);
+        assert_eq!(config.warnings(NOW), [Warning::CertificatesUnused]);
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::{
+    advice,
     credential::CredentialError,
     id_token::IdTokenError,
     json::JsonError,
@@ -65,7 +66,7 @@ pub enum AnswerError {
 pub enum EntraError {
     // Microsoft said no.
     /// The token endpoint refused.
-    #[error("microsoft refused: {refusal}")]
+    #[error("microsoft refused: {refusal}{}", advice(refusal))]
     Refused {
         /// What it said.
         refusal: Box<Refusal>,
@@ -252,6 +253,12 @@ impl EntraError {
             Self::Verifier | Self::Request => "request",
         }
     }
+}
+
+/// What an administrator can do about it, behind what Microsoft said.
+fn advice(refusal: &Refusal) -> String {
+    let advice = refusal.codes().iter().find_map(|code| advice::of(*code));
+    advice.map_or_else(String::new, |advice| format!("; {advice}"))
 }
 
 /// An authorization response that is an error: what the callback got instead of a code.

@@ -1,6 +1,7 @@
 //! Microsoft's sign-in protocol: where to send a browser, what a code or a refresh token yields,
 //! and who that is. It knows no cookie and no browser.
 
+mod advice;
 mod authority;
 mod authorize;
 pub mod claim_types;
@@ -15,6 +16,7 @@ mod remedy;
 mod retry_after;
 mod scopes;
 mod settings;
+mod settings_error;
 mod signing_keys;
 #[cfg(test)]
 mod tests;
@@ -43,7 +45,10 @@ pub use self::{
     authority::{Cloud, Tenant},
     authorize::AuthorizeRequest,
     claim_types::{app_service_claims, app_service_time},
-    credential::{ClientCredential, CredentialError},
+    credential::{
+        CertificateError, ClientCertificate, ClientCredential, Concern, CredentialError, Named,
+        Outlook,
+    },
     error::{AnswerError, AuthorizeError, Endpoint, EntraError},
     id_token::{IdTokenError, VerifiedIdToken},
     json::JsonError,
@@ -52,18 +57,21 @@ pub use self::{
     refusal::Refusal,
     remedy::{Remedy, Stage},
     scopes::ScopesError,
-    settings::{ResponseMode, Settings, SettingsError},
+    settings::{ResponseMode, Settings},
+    settings_error::SettingsError,
     signing_keys::KeysError,
     token_set::TokenSet,
 };
 use crate::base::{
-    clock::Clock,
+    clock::{Clock, rfc3339},
     jose,
     metrics::Metrics,
     outbound::Outbound,
     secret::{ExposeSecret, SecretString},
 };
 
+/// A credential that will not last is talked about so often.
+const REMIND_EVERY: Duration = Duration::from_hours(24);
 /// Metadata and keys are fetched again so often (Learn: signing key rollover).
 const REFRESH_EVERY: Duration = Duration::from_hours(1);
 /// The first and the longest wait while Microsoft has never answered.
@@ -196,9 +204,13 @@ impl EntraClient {
     /// known, then every hour, until `stop`.
     pub fn keep_fresh(self: &Arc<Self>, stop: CancellationToken) {
         let client = Arc::clone(self);
+        client.introduce();
         let task = async move {
             let mut wait = FIRST_WAIT;
+            // Whoever reads a configuration has just been told.
+            let mut reminded = client.wire.clock().unix();
             loop {
+                client.remind(&mut reminded);
                 let pause = match client.prepare().await {
                     Ok(()) => REFRESH_EVERY,
                     Err(error) => {
@@ -224,6 +236,31 @@ impl EntraClient {
             }
         };
         drop(self.wire.outbound().runtime().spawn(task));
+    }
+
+    /// Tells operators which certificate is in use from now on, under the portal's name for it.
+    fn introduce(&self) {
+        let outlook = self.credential.outlook();
+        self.wire.metrics().credential_ends(outlook.ends_at());
+        if let Outlook::Certificate { thumbprint, not_after, .. } = outlook {
+            tracing::info!(
+                thumbprint,
+                expires = rfc3339(not_after),
+                "the app is known to microsoft by a certificate"
+            );
+        }
+    }
+
+    /// Says once a day what is to be done about the credential, however long nothing else is.
+    fn remind(&self, reminded: &mut i64) {
+        let now = self.wire.clock().unix();
+        if now.saturating_sub(*reminded) < REMIND_EVERY.as_secs().cast_signed() {
+            return;
+        }
+        if let Some(concern) = self.credential.outlook().concern(now) {
+            tracing::warn!("{concern}");
+        }
+        *reminded = now;
     }
 
     /// Redeems the code of a sign-in and verifies who signed in.
@@ -262,10 +299,12 @@ impl EntraClient {
         Ok(Renewed { tokens, id_token: Some(id_token) })
     }
 
-    fn endpoint(&self, metadata: &Metadata) -> TokenEndpoint<'_> {
+    fn endpoint<'a>(&'a self, metadata: &'a Metadata) -> TokenEndpoint<'a> {
         TokenEndpoint {
             wire: &self.wire,
             client: oauth_client(metadata, &self.client_id, &self.redirect_uri),
+            url: &metadata.token,
+            client_id: &self.client_id,
             credential: &self.credential,
             scopes: &self.scopes,
         }

@@ -120,7 +120,12 @@ fn by_number(code: u32) -> Option<Remedy> {
             Some(Remedy::Misconfigured)
         }
         // Credential.
-        7_000_215 | 7_000_222 | 7_000_218 | 700_025 | 700_027 | 700_030 | 7_000_112 => {
+        7_000_215 | 7_000_222 | 7_000_218 | 7_000_214 | 700_025 | 700_027 | 700_030 | 7_000_112 => {
+            Some(Remedy::Misconfigured)
+        }
+        // Client assertion: of another app, out of its time, of nobody whom the app trusts. Whatever
+        // word comes with it, the user cannot help it.
+        700_021 | 700_024 | 70_021 | 700_211 | 700_212 | 700_213 | 700_229 | 50_012 | 50_027 => {
             Some(Remedy::Misconfigured)
         }
         // Scope or resource.
@@ -192,6 +197,9 @@ mod tests {
             ("invalid_grant", 65001, Stage::Refresh, Remedy::ConsentNeeded),
             ("access_denied", 90094, Stage::Authorize, Remedy::AdminConsent),
             ("invalid_client", 7_000_222, Stage::Refresh, Remedy::Misconfigured),
+            ("invalid_grant", 700_024, Stage::Refresh, Remedy::Misconfigured),
+            ("invalid_request", 70_021, Stage::Refresh, Remedy::Misconfigured),
+            ("invalid_grant", 700_213, Stage::Code, Remedy::Misconfigured),
             ("invalid_request", 90002, Stage::Code, Remedy::Misconfigured),
             ("invalid_client", 500_011, Stage::Code, Remedy::Misconfigured),
         ] {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use http::{HeaderMap, header::RETRY_AFTER};
 
+use crate::base::clock::days;
+
 /// Longer than this we do not wait, whatever is said.
 const CAP: u64 = 3600;
 
@@ -41,14 +43,6 @@ fn date(text: &str) -> Option<i64> {
         return None;
     }
     Some(days(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second)
-}
-
-/// Days since 1970 in the Gregorian calendar, counting years from March so that the leap day is
-/// the last of a year.
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let (year, month) = if month < 3 { (year - 1, month + 9) } else { (year, month - 3) };
-    let leap_days = year / 4 - year / 100 + year / 400;
-    365 * year + leap_days + (153 * month + 2) / 5 + day - 1 - 719_468
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The `[entra]` section: which tenant, as which app, for which resource.
 
-use std::{io::ErrorKind, path::PathBuf};
+use std::{path::PathBuf, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,8 +8,12 @@ use url::Url;
 
 use super::{
     authority::{Authority, CONSUMERS, Cloud, Tenant, is_guid, is_safe},
-    credential::{ClientCredential, CredentialError},
-    scopes::{Scopes, ScopesError},
+    credential::{ClientCertificate, ClientCredential, CredentialError, Outlook},
+    scopes::Scopes,
+    settings_error::{
+        CERTIFICATE_FILE, CLIENT_SECRET, CLIENT_SECRET_FILE, FEDERATED_TOKEN_FILE,
+        PRIVATE_KEY_FILE, SettingsError,
+    },
 };
 use crate::base::secret::{Secret, SecretSource};
 
@@ -52,6 +56,14 @@ pub struct Settings {
     pub client_secret: Option<Secret>,
     /// A file with the client secret, read again at each use.
     pub client_secret_file: Option<PathBuf>,
+    /// A certificate of the app registration in PEM, instead of a secret; read again when it
+    /// changes.
+    pub certificate_file: Option<PathBuf>,
+    /// The RSA key of `certificate_file` in PEM, without a passphrase; it signs with PS256.
+    pub private_key_file: Option<PathBuf>,
+    /// A token of a federated issuer, instead of a secret, read again at each use; unless another
+    /// credential is given, `AZURE_FEDERATED_TOKEN_FILE` is its default.
+    pub federated_token_file: Option<PathBuf>,
     /// Scopes of the one resource that the access token is for; openid, profile and
     /// `offline_access` are added.
     pub scopes: Vec<String>,
@@ -73,108 +85,14 @@ impl Default for Settings {
             client_id: None,
             client_secret: None,
             client_secret_file: None,
+            certificate_file: None,
+            private_key_file: None,
+            federated_token_file: None,
             // The smallest scope that yields an access token; every directory grants it.
             scopes: vec!["User.Read".to_owned()],
             response_mode: ResponseMode::default(),
             prompt: None,
             domain_hint: None,
-        }
-    }
-}
-
-/// What is wrong with the section.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SettingsError {
-    /// No authority that is safe to send secrets to.
-    #[error(
-        "expected the origin of a login host, such as \"https://login.microsoftonline.com\"; the tenant has its own key"
-    )]
-    Authority,
-    /// Plain http towards another machine.
-    #[error(
-        "expected an https origin: the client secret and every token go there (http is allowed on loopback only)"
-    )]
-    AuthorityNotHttps,
-    /// No tenant.
-    #[error(
-        "expected the tenant: its GUID, one of its domains, organizations, common or consumers"
-    )]
-    TenantMissing,
-    /// Not a tenant.
-    #[error(
-        "expected a GUID, a domain such as \"contoso.onmicrosoft.com\", organizations, common or consumers"
-    )]
-    Tenant,
-    /// Many tenants without a list.
-    #[error(
-        "expected the GUIDs of the tenants whose users may come: with organizations or common anybody with a Microsoft account could sign in"
-    )]
-    AllowedTenantsMissing,
-    /// An entry that is not a tenant's GUID.
-    #[error("expected GUIDs of tenants, found \"{0}\"")]
-    AllowedTenant(String),
-    /// A list that shuts out the tenant itself.
-    #[error("expected the list to hold the tenant itself, or to be empty")]
-    AllowedTenantsWithoutTenant,
-    /// Work accounts alone, and yet personal ones allowed.
-    #[error("expected no entry for personal accounts with organizations; use common")]
-    PersonalAccounts,
-    /// No client id.
-    #[error("expected the application (client) id of the app registration, a GUID")]
-    ClientIdMissing,
-    /// Not a client id.
-    #[error("expected a GUID, the application (client) id of the app registration")]
-    ClientId,
-    /// No credential.
-    #[error("expected a credential: client_secret or client_secret_file")]
-    CredentialMissing,
-    /// Two credentials.
-    #[error("expected one credential, found client_secret and client_secret_file")]
-    TwoCredentials,
-    /// Nothing in it.
-    #[error("expected a client secret, found an empty text")]
-    SecretEmpty,
-    /// The id of a secret in place of the secret.
-    #[error(
-        "expected the secret's value; a GUID looks like the secret's id, which is another column of the portal"
-    )]
-    SecretIsId,
-    /// The file cannot be read.
-    #[error("expected a readable file with the client secret: {0}")]
-    SecretFile(ErrorKind),
-    /// The file holds nothing.
-    #[error("expected a file with the client secret, found an empty one")]
-    SecretFileEmpty,
-    /// See [`ScopesError`].
-    #[error(transparent)]
-    Scopes(#[from] ScopesError),
-    /// Not a prompt that makes sense at every sign-in.
-    #[error("expected login, consent or select_account (none would leave nobody a way to sign in)")]
-    Prompt,
-    /// Not a hint.
-    #[error("expected a domain such as \"contoso.com\", organizations or consumers")]
-    DomainHint,
-}
-
-impl SettingsError {
-    /// The key that is wrong.
-    pub const fn key(&self) -> &'static str {
-        match self {
-            Self::Authority | Self::AuthorityNotHttps => "entra.authority",
-            Self::TenantMissing | Self::Tenant => "entra.tenant",
-            Self::AllowedTenantsMissing
-            | Self::AllowedTenant(_)
-            | Self::AllowedTenantsWithoutTenant
-            | Self::PersonalAccounts => "entra.allowed_tenants",
-            Self::ClientIdMissing | Self::ClientId => "entra.client_id",
-            Self::CredentialMissing
-            | Self::TwoCredentials
-            | Self::SecretEmpty
-            | Self::SecretIsId => "entra.client_secret",
-            Self::SecretFile(_) | Self::SecretFileEmpty => "entra.client_secret_file",
-            Self::Scopes(_) => "entra.scopes",
-            Self::Prompt => "entra.prompt",
-            Self::DomainHint => "entra.domain_hint",
         }
     }
 }
@@ -286,25 +204,75 @@ impl Settings {
         if is_guid(text) { Ok(text.to_ascii_lowercase()) } else { Err(SettingsError::ClientId) }
     }
 
+    /// The keys of all credentials that are named; there should be one.
+    pub fn credentials_named(&self) -> Vec<&'static str> {
+        // The halves of a certificate are one.
+        let certificate = match self.certificate_file {
+            Some(_) => CERTIFICATE_FILE,
+            None => PRIVATE_KEY_FILE,
+        };
+        let candidates = [
+            (CLIENT_SECRET, self.client_secret.is_some()),
+            (CLIENT_SECRET_FILE, self.client_secret_file.is_some()),
+            (certificate, self.certificate_file.is_some() || self.private_key_file.is_some()),
+            (FEDERATED_TOKEN_FILE, self.federated_token_file.is_some()),
+        ];
+        candidates.into_iter().filter_map(|(name, is_there)| is_there.then_some(name)).collect()
+    }
+
+    /// What can be told about the credential without asking Microsoft; `None` for one that cannot
+    /// be used.
+    pub fn outlook(&self) -> Option<Outlook> {
+        Some(self.credential().ok()?.outlook())
+    }
+
     fn credential(&self) -> Result<ClientCredential, SettingsError> {
-        let source = match (&self.client_secret, &self.client_secret_file) {
-            (Some(_), Some(_)) => return Err(SettingsError::TwoCredentials),
-            (None, None) => return Err(SettingsError::CredentialMissing),
-            (Some(secret), None) if secret.expose().is_empty() => {
+        if let [first, second, ..] = *self.credentials_named() {
+            return Err(SettingsError::TwoCredentials(first, second));
+        }
+        let credential = if let Some(secret) = &self.client_secret {
+            if secret.expose().is_empty() {
                 return Err(SettingsError::SecretEmpty);
             }
-            (Some(secret), None) if is_guid(secret.expose()) => {
+            if is_guid(secret.expose()) {
                 return Err(SettingsError::SecretIsId);
             }
-            (Some(secret), None) => SecretSource::Inline(secret.clone().into_inner()),
-            (None, Some(path)) => SecretSource::File(path.clone()),
+            ClientCredential::Secret(SecretSource::Inline(secret.clone().into_inner()))
+        } else if let Some(path) = &self.client_secret_file {
+            ClientCredential::Secret(SecretSource::File(path.clone()))
+        } else if let Some(path) = &self.federated_token_file {
+            ClientCredential::federated(path.clone())
+        } else {
+            ClientCredential::Certificate(Arc::new(self.certificate()?))
         };
-        let credential = ClientCredential::Secret(source);
-        match credential.parameters() {
-            Ok(_) => Ok(credential),
+        match credential.check() {
+            Ok(()) => Ok(credential),
+            Err(CredentialError::TokenUnreadable { source, .. }) => {
+                Err(SettingsError::TokenFile(source.kind()))
+            }
             Err(CredentialError::Unreadable(error)) => Err(SettingsError::SecretFile(error.kind())),
-            Err(CredentialError::Empty) => Err(SettingsError::SecretFileEmpty),
+            Err(_) => Err(SettingsError::SecretFileEmpty),
         }
+    }
+
+    fn certificate(&self) -> Result<ClientCertificate, SettingsError> {
+        let (certificate, key) = match (&self.certificate_file, &self.private_key_file) {
+            (Some(certificate), Some(key)) => (certificate, key),
+            (None, None) => return Err(SettingsError::CredentialMissing),
+            (None, Some(_)) => {
+                return Err(SettingsError::HalfACertificate { missing: CERTIFICATE_FILE });
+            }
+            (Some(_), None) => {
+                return Err(SettingsError::HalfACertificate { missing: PRIVATE_KEY_FILE });
+            }
+        };
+        ClientCertificate::load(certificate, key).map_err(|error| {
+            if error.is_of_key(key) {
+                SettingsError::PrivateKey(error)
+            } else {
+                SettingsError::Certificate(error)
+            }
+        })
     }
 
     fn prompt(&self) -> Result<Option<&'static str>, SettingsError> {
@@ -334,7 +302,9 @@ fn keep<T>(result: Result<T, SettingsError>, wrong: &mut Vec<SettingsError>) -> 
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::io::ErrorKind;
+
+    use super::{super::tests::Pair, *};
 
     const ID: &str = "11111111-2222-3333-4444-555555555555";
 
@@ -413,7 +383,7 @@ mod tests {
     fn exactly_one_credential_is_given_and_it_is_not_the_secrets_id() {
         assert_eq!(wrong(|s| s.client_secret = None), [SettingsError::CredentialMissing]);
         let two = wrong(|s| s.client_secret_file = Some("secret.txt".into()));
-        assert_eq!(two, [SettingsError::TwoCredentials]);
+        assert_eq!(two, [SettingsError::TwoCredentials("client_secret", "client_secret_file")]);
         let id = wrong(|s| s.client_secret = Some(Secret::from(ID.to_owned())));
         assert_eq!(id, [SettingsError::SecretIsId]);
         let empty = wrong(|s| s.client_secret = Some(Secret::from(String::new())));
@@ -423,6 +393,81 @@ mod tests {
             s.client_secret_file = Some("/nonexistent/secret".into());
         });
         assert_eq!(gone.first().map(SettingsError::key), Some("entra.client_secret_file"));
+    }
+
+    #[test]
+    fn every_pair_of_credentials_is_one_too_many() {
+        let keys =
+            ["client_secret_file", "certificate_file", "private_key_file", "federated_token_file"];
+        let set = |settings: &mut Settings, key: &str| {
+            let file = Some(PathBuf::from("/nonexistent"));
+            match key {
+                "client_secret_file" => settings.client_secret_file = file,
+                "certificate_file" => settings.certificate_file = file,
+                "private_key_file" => settings.private_key_file = file,
+                _ => settings.federated_token_file = file,
+            }
+        };
+        for (at, first) in keys.iter().enumerate() {
+            for second in &keys[at + 1..] {
+                let found = wrong(|settings| {
+                    settings.client_secret = None;
+                    set(settings, first);
+                    set(settings, second);
+                });
+                let told: Vec<_> = found.iter().map(ToString::to_string).collect();
+                if (*first, *second) == ("certificate_file", "private_key_file") {
+                    assert!(told[0].contains("cannot read /nonexistent"), "{told:?}");
+                } else {
+                    let expected = format!("expected one credential, found {first} and {second}");
+                    assert_eq!(told, [expected]);
+                    assert_eq!(found[0].key(), format!("entra.{first}"));
+                }
+            }
+            let beside_secret = wrong(|settings| set(settings, first));
+            assert_eq!(beside_secret, [SettingsError::TwoCredentials("client_secret", first)]);
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_whole_and_each_fault_is_at_its_key() {
+        let pair = Pair::new("settings", 0);
+        let other = Pair::new("settings-other", 1);
+        let wrong = |certificate: Option<&PathBuf>, key: Option<&PathBuf>| {
+            let found = wrong(|settings| {
+                settings.client_secret = None;
+                settings.certificate_file = certificate.cloned();
+                settings.private_key_file = key.cloned();
+            });
+            found.iter().map(SettingsError::key).collect::<Vec<_>>()
+        };
+        assert_eq!(wrong(Some(&pair.certificate), Some(&pair.key)), [""; 0]);
+        assert_eq!(wrong(Some(&pair.certificate), None), ["entra.private_key_file"]);
+        assert_eq!(wrong(None, Some(&pair.key)), ["entra.certificate_file"]);
+        assert_eq!(wrong(Some(&other.certificate), Some(&pair.key)), ["entra.private_key_file"]);
+        assert_eq!(wrong(Some(&pair.key), Some(&pair.key)), ["entra.certificate_file"]);
+        assert_eq!(
+            wrong(Some(&pair.certificate), Some(&pair.certificate)),
+            ["entra.private_key_file"]
+        );
+        let gone = PathBuf::from("/nonexistent");
+        assert_eq!(wrong(Some(&gone), Some(&pair.key)), ["entra.certificate_file"]);
+        assert_eq!(wrong(Some(&pair.certificate), Some(&gone)), ["entra.private_key_file"]);
+    }
+
+    #[test]
+    fn a_federated_token_may_come_later_but_its_file_must_be_there() {
+        let file = std::env::temp_dir().join(format!("vestibule-settings-{}", std::process::id()));
+        let federated = || {
+            let mut settings = Settings { client_secret: None, ..good() };
+            settings.federated_token_file = Some(file.clone());
+            settings
+        };
+        assert_eq!(federated().check(), [SettingsError::TokenFile(ErrorKind::NotFound)]);
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(federated().check(), []);
+        assert_eq!(federated().outlook(), Some(Outlook::FederatedToken(None)));
+        std::fs::remove_file(&file).unwrap();
     }
 
     #[test]

@@ -12,7 +12,7 @@ use oauth2::{
 use url::Url;
 
 use super::{
-    credential::ClientCredential,
+    credential::{ClientCredential, CredentialError, Occasion},
     error::{AnswerError, Endpoint, EntraError},
     metadata::Metadata,
     refusal::Refusal,
@@ -55,6 +55,8 @@ pub(super) fn oauth_client(
 pub(super) struct TokenEndpoint<'a> {
     pub(super) wire: &'a Wire,
     pub(super) client: OauthClient,
+    pub(super) url: &'a Url,
+    pub(super) client_id: &'a str,
     pub(super) credential: &'a ClientCredential,
     pub(super) scopes: &'a Scopes,
 }
@@ -83,12 +85,19 @@ impl TokenEndpoint<'_> {
             .set_pkce_verifier(PkceCodeVerifier::new(verifier.to_owned()))
             // Microsoft's extension: it selects the resource.
             .add_extra_param("scope", self.scopes.as_str());
-        for (name, value) in self.credential.parameters()? {
+        for (name, value) in self.proof()? {
             request = request.add_extra_param(name, value.expose_secret().to_owned());
         }
         let call = Call::begin(self.wire);
         let sent = request.request_async(&call).await;
         call.end(sent, Stage::Code)
+    }
+
+    /// Who we are, for this one request: a repetition proves it anew.
+    fn proof(&self) -> Result<Vec<(&'static str, SecretString)>, CredentialError> {
+        let now = self.wire.clock().unix();
+        let occasion = Occasion { client_id: self.client_id, token_endpoint: self.url, now };
+        self.credential.parameters(&occasion)
     }
 
     /// Redeems a refresh token, with one further try if the first fault may pass: Entra does not
@@ -107,7 +116,7 @@ impl TokenEndpoint<'_> {
         let token = RefreshToken::new(token.expose_secret().to_owned());
         let scopes = self.scopes.iter().map(|scope| oauth2::Scope::new(scope.to_owned()));
         let mut request = self.client.exchange_refresh_token(&token).add_scopes(scopes);
-        for (name, value) in self.credential.parameters()? {
+        for (name, value) in self.proof()? {
             request = request.add_extra_param(name, value.expose_secret().to_owned());
         }
         let call = Call::begin(self.wire);

@@ -49,6 +49,10 @@ impl Wire {
         &self.clock
     }
 
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// Sends a request. Throttling and failures of Microsoft's are errors; any other answer, also
     /// a refusal, is for the caller to read.
     pub(super) async fn send(
@@ -170,7 +174,7 @@ fn identify(headers: &mut HeaderMap) -> Option<HeaderValue> {
 
 /// A random GUID (RFC 9562 §5.4); `None` when the system has no randomness, which is no reason
 /// not to call.
-fn random_guid() -> Option<String> {
+pub(super) fn random_guid() -> Option<String> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).ok()?;
     let random = u128::from_be_bytes(bytes);

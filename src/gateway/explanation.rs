@@ -363,9 +363,10 @@ fn by_remedy(remedy: Remedy, code: Option<u32>, retry_after: Option<i64>) -> Exp
             StatusCode::SERVICE_UNAVAILABLE,
             "This app's sign-in is not set up correctly",
             &[
-                "You did nothing wrong. Microsoft refused the app itself: its client secret, its \
-                 permissions or its registration must be mended.",
-                "Tell whoever runs the app, and give them the code and the correlation ID below.",
+                "You did nothing wrong. Microsoft refused the app itself, or the app cannot show \
+                 who it is: its credential, its permissions or its registration must be mended.",
+                "Tell whoever runs the app, with the code and the correlation ID that are written \
+                 below if Microsoft gave them.",
             ],
             vec![again()],
         ),

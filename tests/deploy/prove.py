@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 
+import rules
 import yaml
 from pycep import BicepParser
 
@@ -18,31 +19,17 @@ def documents(name):
         return [found for found in yaml.safe_load_all(file) if found]
 
 
-def is_restricted(pod, container):
-    """PodSecurity "restricted", where the container's word beats the pod's."""
-    said = {**pod.get("securityContext", {}), **container["securityContext"]}
-    return (
-        said["allowPrivilegeEscalation"] is False
-        and said["runAsNonRoot"] is True
-        and said["runAsUser"] > 0
-        and said["seccompProfile"]["type"] in ("RuntimeDefault", "Localhost")
-        and said["capabilities"] == {"drop": ["ALL"]}
-        and not any(pod.get(name) for name in ("hostNetwork", "hostPID", "hostIPC"))
-        and all(set(volume) & {"configMap", "secret", "projected", "emptyDir"} for volume in pod.get("volumes", []))
-    )
-
-
 def shapes():
     """Every pod is restricted, and every Service of a pod with the proxy leads to the proxy."""
     pods = services = 0
     for name in OVERLAYS + MANIFESTS:
         found = documents(name)
+        assert not [port for one in found for port in rules.ports_by_name(one)], name
         for workload in (one for one in found if one["kind"] == "Deployment"):
-            pod = workload["spec"]["template"]["spec"]
-            containers = pod.get("initContainers", []) + pod["containers"]
-            for container in containers:
-                assert is_restricted(pod, container), f"{name}: {container['name']}"
-                pods += 1
+            pod = rules.pod_spec(workload)
+            containers = rules.containers(pod)
+            assert not list(rules.breaches(pod)), f"{name}: {list(rules.breaches(pod))}"
+            pods += 1
             assert "vestibule" in [container["name"] for container in containers], name
             assert not any("subPath" in mount for one in containers for mount in one.get("volumeMounts", [])), name
             # preStop of the app is longer than the drain, and all of it fits.
@@ -56,7 +43,7 @@ def shapes():
         for service in (one for one in found if one["kind"] == "Service"):
             assert [port["targetPort"] for port in service["spec"]["ports"]] == [4180], f"{name}: {service}"
             services += 1
-    print(f"{pods} containers under PodSecurity restricted, {services} Services that lead to 4180, policies for both ports")
+    print(f"{pods} pods under PodSecurity restricted, {services} Services that lead to 4180, policies for both ports")
 
 
 def same_proxy():

@@ -25,6 +25,7 @@ mod budget;
 mod commands;
 mod config;
 mod contract;
+mod credential;
 mod demo;
 mod discovery;
 mod floods;

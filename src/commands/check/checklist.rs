@@ -1,6 +1,11 @@
 //! What the app registration in Microsoft's portal needs for this configuration.
 
-use crate::{config::Config, entra::Tenant, sign_in::CALLBACK};
+use crate::{
+    base::clock::rfc3339,
+    config::Config,
+    entra::{Named, Outlook, Tenant},
+    sign_in::CALLBACK,
+};
 
 /// Where Microsoft tells us that a user has signed out elsewhere.
 const FRONT_CHANNEL: &str = "/.auth/logout/frontchannel";
@@ -17,11 +22,7 @@ pub(super) fn of(config: &Config) -> Option<String> {
         Some(Tenant::Id(_)) => "entra.tenant is a GUID: good",
         _ => "several tenants can sign in: entra.allowed_tenants says which",
     };
-    let credential = if config.entra.client_secret.is_some() {
-        "note when the client secret expires; better keep it in a file (client_secret_file)"
-    } else {
-        "note when the client secret expires: Microsoft does not tell us"
-    };
+    let credential = credential(config);
     Some(format!(
         "
 App registration {client_id}, what it needs:
@@ -41,6 +42,36 @@ App registration {client_id}, what it needs:
 
 "
     ))
+}
+
+/// What the registration has to know about the credential.
+fn credential(config: &Config) -> String {
+    match config.entra.outlook() {
+        Some(Outlook::Certificate { thumbprint, not_after, .. }) => format!(
+            "certificate with the thumbprint {thumbprint} (SHA-1), which expires on {}",
+            rfc3339(not_after)
+        ),
+        Some(Outlook::FederatedToken(named)) => {
+            let Named { issuer, subject, audience, .. } = named.unwrap_or_default();
+            let or_unknown = |text: Option<String>| {
+                // Whoever wrote the file is not believed to be kind to terminals.
+                text.map_or_else(|| "as in its token".to_owned(), |text| format!("{text:?}"))
+            };
+            format!(
+                "federated credential, letter by letter\n       issuer {}\n       subject {}\n       audience {}",
+                or_unknown(issuer),
+                or_unknown(subject),
+                or_unknown(audience),
+            )
+        }
+        Some(Outlook::Secret) | None if config.entra.client_secret.is_some() => {
+            "note when the client secret expires; better keep it in a file (client_secret_file)"
+                .to_owned()
+        }
+        Some(Outlook::Secret) | None => {
+            "note when the client secret expires: Microsoft does not tell us".to_owned()
+        }
+    }
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::{
         outbound::{Outbound, trusted_roots},
     },
     config::{self, Config},
-    entra::EntraClient,
+    entra::{Concern, EntraClient, Outlook},
     sign_in::CALLBACK,
     upstream::Upstream,
 };
@@ -41,7 +41,8 @@ pub(super) struct Arguments {
 pub(super) fn execute(arguments: &Arguments) -> Result<Exit, Failure> {
     let loaded = config::load(arguments.file.config.as_deref(), config::environment())?;
     print(&loaded.to_toml().map_err(Failure::Toml)?)?;
-    for warning in loaded.config.warnings() {
+    let now = Clock::system().unix();
+    for warning in loaded.config.warnings(now) {
         tell(&format!("warning: {warning}\n"));
     }
     if !arguments.online {
@@ -69,8 +70,8 @@ struct Answer {
     trouble: Option<String>,
 }
 
-/// Asks Microsoft and the app at the same time.
-async fn ask(config: &Config) -> Result<[Answer; 2], AssemblyError> {
+/// Asks Microsoft and the app at the same time, and looks at what the credential says of itself.
+async fn ask(config: &Config) -> Result<Vec<Answer>, AssemblyError> {
     let public_url = config.server.public_url.as_ref().ok_or(AssemblyError::NoPublicUrl)?;
     let metrics = Metrics::new();
     let entra = EntraClient::new(
@@ -82,7 +83,7 @@ async fn ask(config: &Config) -> Result<[Answer; 2], AssemblyError> {
     )?;
     let upstream = Upstream::build(&config.upstream, 1, Lifecycle::new(), metrics)?;
     let (microsoft, app) = tokio::join!(entra.prepare(), upstream.probe());
-    Ok([
+    let mut answers = vec![
         Answer {
             whom: format!("metadata and keys of tenant {}", entra.tenant()),
             trouble: microsoft.err().map(|error| told(&error)),
@@ -91,7 +92,20 @@ async fn ask(config: &Config) -> Result<[Answer; 2], AssemblyError> {
             whom: format!("the app at {}", config.upstream.url),
             trouble: app.err().map(|error| told(&error)),
         },
-    ])
+    ];
+    let outlook = config.entra.outlook();
+    let kind = outlook.as_ref().and_then(|outlook| match outlook {
+        // A secret tells nothing about itself.
+        Outlook::Secret => None,
+        Outlook::Certificate { .. } => Some("the client certificate"),
+        Outlook::FederatedToken(_) => Some("the federated token"),
+    });
+    answers.extend(kind.map(|kind| {
+        let now = Clock::system().unix();
+        let concern = outlook.and_then(|outlook| outlook.concern(now)).filter(Concern::is_trouble);
+        Answer { whom: kind.to_owned(), trouble: concern.map(|concern| concern.to_string()) }
+    }));
+    Ok(answers)
 }
 
 fn told(error: &dyn Error) -> String {

@@ -4,6 +4,7 @@ use http::{Method, Uri};
 use url::Url;
 
 use crate::{
+    base::clock::Clock,
     config::{Config, Warning},
     kubernetes::{Report, TRAFFIC_PORT},
     request::Target,
@@ -33,7 +34,7 @@ pub(super) fn check(config: &Config, report: &Report) -> Vec<String> {
         ));
     }
     let url = &config.upstream.url;
-    if config.warnings().contains(&Warning::AppOffLoopback) {
+    if config.warnings(Clock::system().unix()).contains(&Warning::AppOffLoopback) {
         found.push(format!("upstream.url is {url:?}: in a pod the app is on 127.0.0.1"));
     }
     if let Some(port) = upstream_port(config) {

@@ -5,6 +5,7 @@ mod discovery;
 mod grants;
 mod id_token;
 mod keys;
+mod pair;
 mod renewal;
 
 use std::{
@@ -25,6 +26,7 @@ use tokio::{net::TcpListener, runtime::Handle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use url::Url;
 
+pub(super) use self::pair::Pair;
 use super::*;
 use crate::base::{body::Body, secret::Secret, side_server};
 

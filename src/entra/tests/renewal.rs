@@ -96,6 +96,37 @@ async fn a_passing_fault_is_tried_once_more_after_a_second() {
 }
 
 #[tokio::test]
+async fn every_try_is_signed_anew_for_the_address_that_metadata_names() {
+    let microsoft = Microsoft::start().await;
+    let pair = Pair::new("renewal", 0);
+    let client = microsoft.client_with(&Settings {
+        client_secret: None,
+        certificate_file: Some(pair.certificate.clone()),
+        private_key_file: Some(pair.key.clone()),
+        ..microsoft.settings()
+    });
+    let alice = alice(&microsoft, &client).await;
+    microsoft.instead(TOKEN, Reply::raw(502, "<html>"));
+    microsoft.on(TOKEN, microsoft.tokens(&without_nonce(microsoft.claims())));
+    client.renew(&refresh_token(), &alice).await.unwrap();
+    let script = microsoft.script.lock().unwrap();
+    let forms = script.seen.iter().filter(|seen| kind(&seen.path) == TOKEN).map(|seen| &seen.form);
+    let mut ids = std::collections::HashSet::new();
+    for form in forms {
+        assert!(form.contains_key("client_id") && !form.contains_key("client_secret"));
+        let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+        assert_eq!(form["client_assertion_type"], kind);
+        let claims = form["client_assertion"].split('.').nth(1).unwrap();
+        let claims: Value =
+            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap();
+        assert_eq!(claims["aud"], microsoft.document()["token_endpoint"]);
+        assert_eq!((&claims["iss"], &claims["sub"]), (&json!(CLIENT), &json!(CLIENT)));
+        ids.insert(claims["jti"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(ids.len(), 3);
+}
+
+#[tokio::test]
 async fn whoever_says_how_long_to_wait_is_not_asked_again() {
     let microsoft = Microsoft::start().await;
     let client = microsoft.client();
