@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::base::{metrics::Metrics, side_server};
 
 mod client;
+mod exposition;
 mod readiness;
 
 pub use self::{
@@ -33,8 +34,6 @@ pub use self::{
 };
 
 const PLAIN: &str = "text/plain; charset=utf-8";
-/// The content type of `OpenMetrics` 1.0.
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// `[admin]` of the configuration.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -134,7 +133,9 @@ fn answer(
             text(status, state.words())
         }
         ("/metrics", &Method::GET | &Method::HEAD) => {
-            response(StatusCode::OK, OPEN_METRICS, metrics.render())
+            metrics.replica().ready(readiness.state() == State::Ready);
+            let (content, text) = exposition::in_form(headers, metrics.render());
+            response(StatusCode::OK, content, text)
         }
         ("/drain", &Method::POST) if is_page(headers) => {
             text(StatusCode::FORBIDDEN, "pages may not drain")

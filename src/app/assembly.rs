@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use super::vitals::Vitals;
 use crate::{
     base::{
         clock::Clock, lifecycle::Lifecycle, metrics::Metrics, outbound::Outbound, units::ByteSize,
@@ -84,6 +85,7 @@ pub(super) struct Assembled {
     pub(super) stop_fetching: CancellationToken,
     pub(super) memory: Memory,
     pub(super) upstream: Arc<Upstream>,
+    pub(super) vitals: Vitals,
 }
 
 /// What this replica knows of sessions, with what it was made for.
@@ -169,7 +171,8 @@ pub(super) fn assemble(
         metrics: metrics.clone(),
     });
     let gateway = Arc::new(gateway);
-    Ok(Assembled { config, gateway, entra, stop_fetching, memory, upstream })
+    let vitals = Vitals::of(&config, &memory.keyring);
+    Ok(Assembled { config, gateway, entra, stop_fetching, memory, upstream, vitals })
 }
 
 /// The sessions of the former configuration, opened ones and all, where nothing about them has

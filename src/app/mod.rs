@@ -5,6 +5,7 @@ mod fixed;
 mod probe;
 mod reload;
 mod supervision;
+mod vitals;
 
 #[cfg(test)]
 mod tests;
@@ -107,6 +108,8 @@ pub fn start_on(server: Server, config: &Config, clock: Clock) -> Result<Running
         flights: Arc::default(),
     });
     let first = assembly::assemble(config.clone(), &lasting, None)?;
+    metrics.replica().started(lasting.clock.unix());
+    first.vitals.tell(&lasting);
     first.entra.keep_fresh(first.stop_fetching.clone());
     let current = Arc::new(ArcSwap::from_pointee(first));
 

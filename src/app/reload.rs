@@ -188,6 +188,7 @@ impl Reloader {
         for warning in loaded.config.warnings(self.0.lasting.clock.unix()) {
             tracing::warn!("{warning}");
         }
+        next.vitals.tell(&self.0.lasting);
         self.0.current.store(Arc::new(next));
         seen.applied = files;
         Ok(())
@@ -221,13 +222,13 @@ impl Reloader {
         let metrics = &self.0.lasting.metrics;
         let Err(error) = outcome else {
             (seen.candidate, seen.failure) = (None, None);
-            metrics.reloaded(true);
+            metrics.replica().reloaded(true);
             tracing::info!("the configuration was taken over");
             return;
         };
         let text = Causes(error).to_string();
         if asked || seen.failure.as_ref() != Some(&text) {
-            metrics.reloaded(false);
+            metrics.replica().reloaded(false);
             for problem in text.lines() {
                 tracing::error!(
                     problem,

@@ -1,27 +1,17 @@
 //! Every metric that the proxy has, by name.
 
-use std::{
-    fmt::{self, Write as _},
-    fs,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use prometheus_client::{
-    collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric, text::encode},
-    metrics::{
-        counter::Counter,
-        family::Family,
-        gauge::{ConstGauge, Gauge},
-        histogram::Histogram,
-        info::Info,
-    },
+    encoding::text::encode,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::{Registry, Unit},
 };
 
+use super::{process::Memory, replica::Replica};
+
 /// One fixed label.
-type One = [(&'static str, &'static str); 1];
+pub(super) type One = [(&'static str, &'static str); 1];
 /// Two fixed labels.
 type Two = [(&'static str, &'static str); 2];
 
@@ -36,7 +26,6 @@ pub struct Metrics {
     refusals: Family<One, Counter>,
     clients_gone: Counter,
     entra_duration: Family<Two, Histogram, fn() -> Histogram>,
-    credential_ends: Family<One, Gauge>,
     store_duration: Family<Two, Histogram, fn() -> Histogram>,
     upstream_duration: Histogram,
     upstream_errors: Family<One, Counter>,
@@ -52,9 +41,14 @@ pub struct Metrics {
     tunnels: Gauge,
     streams_ended: Family<One, Counter>,
     panics: Counter,
-    configuration_reloads: Family<One, Counter>,
-    configuration_stale: Gauge,
+    replica: Replica,
 }
+
+/// Outcomes that alerts count one by one. They are there at zero from the start: Prometheus sees
+/// no increase in a series that begins at one.
+const SIGN_INS: [&str; 5] = ["begun", "succeeded", "refused", "loop", "too_large"];
+const RENEWALS: [&str; 3] = ["renewed", "ended", "failed"];
+const LOOKUPS: [&str; 2] = ["hit", "miss"];
 
 const LATENCY: [f64; 12] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
@@ -86,7 +80,6 @@ impl Metrics {
             refusals: Family::default(),
             clients_gone: Counter::default(),
             entra_duration: Family::new_with_constructor(latency as fn() -> Histogram),
-            credential_ends: Family::default(),
             store_duration: Family::new_with_constructor(latency as fn() -> Histogram),
             upstream_duration: latency(),
             upstream_errors: Family::default(),
@@ -102,14 +95,21 @@ impl Metrics {
             tunnels: Gauge::default(),
             streams_ended: Family::default(),
             panics: Counter::default(),
-            configuration_reloads: Family::default(),
-            configuration_stale: Gauge::default(),
+            replica: Replica::default(),
         };
+        for (family, outcomes) in [
+            (&metrics.sign_ins, &SIGN_INS[..]),
+            (&metrics.renewals, &RENEWALS[..]),
+            (&metrics.shelf_lookups, &LOOKUPS[..]),
+        ] {
+            for outcome in outcomes {
+                drop(family.get_or_create(&[("outcome", outcome)]));
+            }
+        }
         metrics.registry = Arc::new(metrics.registered());
         metrics
     }
 
-    #[expect(clippy::too_many_lines, reason = "a list")]
     fn registered(&self) -> Registry {
         let mut registry = Registry::with_prefix("vestibule");
         let r = &mut registry;
@@ -133,12 +133,6 @@ impl Metrics {
             "Calls to Microsoft by endpoint and outcome",
             Unit::Seconds,
             self.entra_duration.clone(),
-        );
-        r.register_with_unit(
-            "credential_expiry_timestamp",
-            "When the certificate by which the app is known to Microsoft expires",
-            Unit::Seconds,
-            self.credential_ends.clone(),
         );
         r.register_with_unit(
             "store_operation_duration",
@@ -204,16 +198,7 @@ impl Metrics {
             self.streams_ended.clone(),
         );
         r.register("panics", "Requests that ended in a panic", self.panics.clone());
-        r.register(
-            "configuration_reloads",
-            "Changed configurations, by outcome",
-            self.configuration_reloads.clone(),
-        );
-        r.register(
-            "configuration_stale",
-            "1 while a changed configuration is broken and the one before it is in use",
-            self.configuration_stale.clone(),
-        );
+        self.replica.register(r);
         r.register("build", "This program", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         r.register_collector(Box::new(Memory));
         registry
@@ -256,16 +241,6 @@ impl Metrics {
     pub fn entra(&self, endpoint: &'static str, outcome: &'static str, took: Duration) {
         let labels = [("endpoint", endpoint), ("outcome", outcome)];
         self.entra_duration.get_or_create(&labels).observe(took.as_secs_f64());
-    }
-
-    /// The credential that is now in use ends then, in seconds since 1970; `None` where nobody but
-    /// Microsoft knows.
-    pub fn credential_ends(&self, at: Option<i64>) {
-        const LABELS: One = [("credential", "certificate")];
-        match at {
-            Some(at) => _ = self.credential_ends.get_or_create(&LABELS).set(at),
-            None => _ = self.credential_ends.remove(&LABELS),
-        }
     }
 
     /// A call to the session store ended.
@@ -341,11 +316,9 @@ impl Metrics {
         self.panics.inc();
     }
 
-    /// A changed configuration was taken over, or not.
-    pub fn reloaded(&self, applied: bool) {
-        let outcome = if applied { "applied" } else { "failed" };
-        self.configuration_stale.set(i64::from(!applied));
-        self.configuration_reloads.get_or_create(&[("outcome", outcome)]).inc();
+    /// What this replica says about itself.
+    pub fn replica(&self) -> &Replica {
+        &self.replica
     }
 
     /// Everything in the text format of `OpenMetrics`.
@@ -357,32 +330,6 @@ impl Metrics {
         }
         text
     }
-}
-
-/// What the process holds in memory, read at each scrape; absent where the system does not tell.
-#[derive(Debug)]
-struct Memory;
-
-impl Collector for Memory {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let Some(bytes) = resident_bytes() else { return Ok(()) };
-        let gauge = ConstGauge::new(bytes);
-        let metric = encoder.encode_descriptor(
-            "resident_memory",
-            "Memory that the process holds",
-            Some(&Unit::Bytes),
-            prometheus_client::metrics::MetricType::Gauge,
-        )?;
-        gauge.encode(metric)
-    }
-}
-
-/// `VmRSS` of proc(5).
-fn resident_bytes() -> Option<i64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: i64 = line.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
-    kib.checked_mul(1024)
 }
 
 #[cfg(test)]
@@ -421,25 +368,5 @@ mod tests {
         }
         let info = format!("vestibule_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"));
         assert!(text.contains(&info), "{text}");
-    }
-
-    #[test]
-    fn the_end_of_a_certificate_is_there_as_long_as_there_is_a_certificate() {
-        let metrics = Metrics::new();
-        let line =
-            "vestibule_credential_expiry_timestamp_seconds{credential=\"certificate\"} 1800000000";
-        for (at, is_there) in [(None, false), (Some(1_800_000_000), true), (None, false)] {
-            metrics.credential_ends(at);
-            let text = metrics.render();
-            assert_eq!(text.lines().any(|found| found == line), is_there, "{text}");
-        }
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn the_memory_of_the_process_is_read_at_each_scrape() {
-        let bytes = resident_bytes().unwrap();
-        assert!(bytes > 1 << 20, "{bytes}");
-        assert!(Metrics::new().render().contains("vestibule_resident_memory_bytes "));
     }
 }

@@ -164,6 +164,8 @@ impl State {
         *failed_at = fetched.is_err().then(|| self.wire.clock().unix());
         let metadata = Arc::new(fetched?);
         self.known.store(Some(Arc::clone(&metadata)));
+        let now = self.wire.clock().unix();
+        self.wire.metrics().replica().entra_fetched(Endpoint::Metadata.word(), now);
         Ok(metadata)
     }
 

@@ -241,7 +241,7 @@ impl EntraClient {
     /// Tells operators which certificate is in use from now on, under the portal's name for it.
     fn introduce(&self) {
         let outlook = self.credential.outlook();
-        self.wire.metrics().credential_ends(outlook.ends_at());
+        self.wire.metrics().replica().certificate("entra", outlook.ends_at());
         if let Outlook::Certificate { thumbprint, not_after, .. } = outlook {
             tracing::info!(
                 thumbprint,

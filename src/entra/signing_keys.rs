@@ -235,6 +235,7 @@ impl State {
             (Ok(keys), _, _) => {
                 let keys = Arc::new(keys);
                 self.known.store(Some(Arc::clone(&keys)));
+                self.wire.metrics().replica().entra_fetched(Endpoint::Keys.word(), keys.fetched_at);
                 Ok(keys)
             }
             (Err(error), Reason::Needed, Some(old)) => {

@@ -213,6 +213,7 @@ impl Changes {
         editor.prepend(&spec("volumes"), NAME, sidecar.volume(), "containers")?;
         editor.prepend(&spec(sidecar.mode.list()), NAME, sidecar.container(), "containers")?;
         lifecycle::keep_app(&mut editor, app, port, &place, report)?;
+        lifecycle::neighbours(workload, app, &place, report)?;
         for declared in app.node.get("ports")?.map(Node::items).transpose()?.unwrap_or_default() {
             if let Some(host_port) = declared.text_of("hostPort")? {
                 report.left(

@@ -56,6 +56,25 @@ pub(super) fn keep_app(
     Ok(())
 }
 
+/// Names the other containers that end at once, while the proxy and the app still answer: only their
+/// owner knows whether the app needs them until then.
+pub(super) fn neighbours(
+    workload: &Workload<'_>,
+    app: &Container<'_>,
+    place: &str,
+    report: &mut Report,
+) -> Result<(), Flaw> {
+    for other in workload.containers.iter().filter(|container| container.name != app.name) {
+        if other.node.at(&["lifecycle", "preStop"])?.is_none() {
+            report.left(
+                place,
+                format!("container {} ends at once: if {} needs it to answer, give it a preStop that sleeps {APP_SLEEP} s", other.name, app.name),
+            );
+        }
+    }
+    Ok(())
+}
+
 /// Makes the grace period long enough.
 pub(super) fn grace_period(
     editor: &mut Editor<'_>,

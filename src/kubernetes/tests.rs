@@ -265,6 +265,16 @@ fn what_cannot_be_decided_is_not_decided() {
 }
 
 #[test]
+fn a_container_that_ends_before_the_drain_is_over_is_named() {
+    let text = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, labels: {app: a}}\nspec:\n  containers:\n  - {name: nginx, ports: [{containerPort: 8080}]}\n  - {name: php}\n  - {name: log, lifecycle: {preStop: {sleep: {seconds: 3}}}}\n";
+    let report = inject(&source(text), &options()).unwrap().report;
+    let left: Vec<String> = report.left.iter().map(ToString::to_string).collect();
+    assert!(left.iter().any(|line| line.contains("container php ends at once")), "{left:?}");
+    assert!(!left.iter().any(|line| line.contains("container nginx ends")), "{left:?}");
+    assert!(!left.iter().any(|line| line.contains("container log ends")), "{left:?}");
+}
+
+#[test]
 fn ways_around_the_proxy_are_reported() {
     let text = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, labels: {app: a}}\nspec:\n  containers:\n  - name: a\n    ports:\n    - {containerPort: 8080, hostPort: 80}\n    - {containerPort: 9000}\n    lifecycle: {postStart: {httpGet: {port: 8080}}}\n---\napiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {selector: {app: a}, ports: [{name: u, port: 8080, protocol: UDP}, {name: t, port: 8080}]}\n";
     let options = Options { upstream_port: Some(8080), federated_token: true, ..options() };

@@ -182,6 +182,11 @@ impl Keyring {
         Some(text)
     }
 
+    /// The ids of the keys, in their order. They stand in every sealed message.
+    pub fn ids(&self) -> impl Iterator<Item = [u8; KEY_ID]> {
+        std::iter::once(&self.current).chain(&self.former).map(|set| set.id)
+    }
+
     /// Whether a message that opened was sealed under the key that seals now.
     pub fn is_current(&self, sealed: &[u8]) -> bool {
         sealed.get(1..=KEY_ID) == Some(&self.sealing().id[..])

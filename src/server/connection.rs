@@ -98,12 +98,14 @@ where
         handler: H,
     ) -> Self {
         let limits = &settings.limits;
+        let most = limits.connections.clamp(1, Semaphore::MAX_PERMITS);
+        metrics.replica().limit_connections(most);
         let shared = Shared {
             door: Door::new(settings, tls),
             http1: http1(limits),
             limits: limits.clone(),
             times: Times::new(limits),
-            slots: Arc::new(Semaphore::new(limits.connections.clamp(1, Semaphore::MAX_PERMITS))),
+            slots: Arc::new(Semaphore::new(most)),
             full: AtomicBool::new(false),
             answers: Arc::new(Answers::new(limits, lifecycle.clone(), metrics.clone())),
             lifecycle,

@@ -25,7 +25,7 @@ const KEYS: [&str; 2] = [
 ];
 const BOB: &str = "bob@contoso.test";
 const APPLIED: &str = "vestibule_configuration_reloads_total{outcome=\"applied\"}";
-const EXPIRY: &str = "vestibule_credential_expiry_timestamp_seconds{credential=\"certificate\"}";
+const EXPIRY: &str = "vestibule_certificate_expiry_timestamp_seconds{certificate=\"entra\"}";
 const ISSUER: &str = "https://cluster.test";
 const SUBJECT: &str = "system:serviceaccount:shop:app";
 

@@ -53,5 +53,6 @@ mod sign_out;
 mod streams;
 mod supervision;
 mod tls;
+mod vitals;
 mod wire_h1;
 mod wire_h2;
