@@ -38,6 +38,7 @@ use super::{
     pace::{Overdue, Pace, Times, Watchman},
     paced::Paced,
     streams,
+    told::Told,
 };
 use crate::{
     base::{
@@ -217,7 +218,7 @@ where
         let Self { shared, handler } = self;
         let answers = Arc::clone(&shared.answers);
         let service = service(handler.clone(), peer, Arc::clone(pace), answers);
-        let io = TokioIo::new(Paced::new(stream, Arc::clone(pace), None));
+        let io = TokioIo::new(Paced::http1(stream, Arc::clone(pace)));
         let mut connection = shared.http1.serve_connection(io, service).with_upgrades();
         let mut closing = pin!(shared.closing(pace));
         let mut told = false;
@@ -262,19 +263,20 @@ where
         let service = service(handler, peer, Arc::clone(&pace), Arc::clone(&shared.answers));
         let frames = Frames::new(shared.limits.control_frames, begun);
         let http2 = streams::http2(&shared.limits, &shared.metrics, &pace);
-        let io = TokioIo::new(Paced::new(stream, Arc::clone(&pace), Some(frames)));
+        let told = Told::new(shared.metrics.clone());
+        let io = TokioIo::new(Paced::http2(stream, Arc::clone(&pace), frames, told));
         let mut connection = pin!(http2.serve_connection(io, service));
         let mut watchman = pin!(Watchman::new(Arc::clone(&pace), shared.times));
         let mut closing = pin!(shared.closing(&pace));
-        let mut told = false;
+        let mut closes = false;
         let overdue = loop {
             tokio::select! {
                 biased;
-                () = shared.lifecycle.aborting().cancelled(), if told => return,
+                () = shared.lifecycle.aborting().cancelled(), if closes => return,
                 done = connection.as_mut() => return shared.ended(peer, done),
                 overdue = watchman.as_mut() => break overdue,
-                () = closing.as_mut(), if !told => {
-                    told = true;
+                () = closing.as_mut(), if !closes => {
+                    closes = true;
                     connection.as_mut().graceful_shutdown();
                 }
             }
@@ -338,6 +340,7 @@ impl Shared {
             return Some(slot);
         }
         if !self.full.swap(true, Relaxed) {
+            self.metrics.refusal("connections");
             tracing::warn!("every connection that server.limits.connections allows is in use");
         }
         Arc::clone(&self.slots).acquire_owned().await.ok()
@@ -363,7 +366,8 @@ impl Shared {
         let Err(error) = done else { return };
         if error.is_parse() {
             // hyper has answered 400, 414 or 431 by itself: no handler, no access line.
-            self.metrics.refusal("malformed");
+            let large = error.is_parse_too_large();
+            self.metrics.refusal(if large { "header_bytes" } else { "malformed" });
             tracing::info!(?peer, %error, "a malformed request was refused");
         } else {
             tracing::debug!(?peer, %error, "a connection ended early");
@@ -371,6 +375,9 @@ impl Shared {
     }
 
     fn overdue(&self, peer: Peer, overdue: Overdue) {
+        if overdue == Overdue::Idle {
+            self.metrics.idle_closed();
+        }
         if let Some(reason) = overdue.reason() {
             self.metrics.refusal(reason);
             tracing::debug!(?peer, reason, "a connection was ended");

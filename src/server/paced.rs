@@ -9,7 +9,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{frames::Frames, linger::Linger, pace::Pace};
+use super::{frames::Frames, linger::Linger, pace::Pace, told::Told};
 
 /// A stream that notes what happens on it.
 #[derive(Debug)]
@@ -18,6 +18,7 @@ pub(super) struct Paced<S> {
     pace: Arc<Pace>,
     /// Of HTTP/2.
     frames: Option<Frames>,
+    told: Option<Told>,
     linger: Linger,
 }
 
@@ -27,14 +28,34 @@ impl<S> Paced<S> {
         self.stream
     }
 
-    pub(super) fn new(stream: S, pace: Arc<Pace>, frames: Option<Frames>) -> Self {
-        Self { stream, pace, frames, linger: Linger::default() }
+    /// A connection's stream, in HTTP/1.1.
+    pub(super) fn http1(stream: S, pace: Arc<Pace>) -> Self {
+        Self { stream, pace, frames: None, told: None, linger: Linger::default() }
     }
 
-    fn wrote(&mut self, wrote: &Poll<io::Result<usize>>) {
+    /// A connection's stream, in HTTP/2.
+    pub(super) fn http2(stream: S, pace: Arc<Pace>, frames: Frames, told: Told) -> Self {
+        let (frames, told) = (Some(frames), Some(told));
+        Self { stream, pace, frames, told, linger: Linger::default() }
+    }
+
+    fn wrote<'b>(
+        &mut self,
+        bytes: impl IntoIterator<Item = &'b [u8]>,
+        wrote: &Poll<io::Result<usize>>,
+    ) {
         self.pace.wrote(wrote.is_pending());
-        if let (Some(frames), Poll::Ready(Ok(bytes))) = (&mut self.frames, wrote) {
-            frames.wrote(*bytes);
+        let (Some(frames), Some(told), Poll::Ready(Ok(count))) =
+            (&mut self.frames, &mut self.told, wrote)
+        else {
+            return;
+        };
+        frames.wrote(*count);
+        let mut left = *count;
+        for bytes in bytes {
+            let sent = bytes.get(..left).unwrap_or(bytes);
+            told.sent(sent);
+            left -= sent.len();
         }
     }
 }
@@ -78,7 +99,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Paced<S> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let wrote = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.wrote(&wrote);
+        self.wrote([buf], &wrote);
         wrote
     }
 
@@ -88,7 +109,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Paced<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let wrote = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.wrote(&wrote);
+        self.wrote(bufs.iter().map(|buf| &**buf), &wrote);
         wrote
     }
 
