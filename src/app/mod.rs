@@ -4,6 +4,7 @@ mod assembly;
 mod fixed;
 mod probe;
 mod reload;
+mod supervision;
 mod vitals;
 
 #[cfg(test)]
@@ -33,6 +34,7 @@ use crate::{
         lifecycle::Lifecycle,
         metrics::Metrics,
         outbound::{self, Outbound},
+        service_manager::ServiceManager,
     },
     config::Config,
     server::{BindError, Server, ServerHandle},
@@ -157,6 +159,12 @@ async fn watch_metadata(current: Arc<ArcSwap<Assembled>>, readiness: Readiness, 
     tracing::info!(after_ms = begun.elapsed().as_millis(), "ready: Microsoft's metadata is known");
 }
 
+async fn until_ready(readiness: &Readiness) {
+    while readiness.state() == State::NoMetadata {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 impl Running {
     /// Where browsers connect; `None` on a Unix socket.
     pub fn address(&self) -> Option<SocketAddr> {
@@ -175,9 +183,14 @@ impl Running {
 
     /// Waits until requests are welcome.
     pub async fn ready(&self) {
-        while self.readiness.state() == State::NoMetadata {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until_ready(&self.readiness).await;
+    }
+
+    /// Keeps a service manager informed: what this proxy waits for, and, where it asks for that,
+    /// that no thread is stuck.
+    pub fn inform(&self, manager: Arc<ServiceManager>) {
+        let (readiness, workers) = (self.readiness.clone(), self.server.workers().clone());
+        tokio::spawn(supervision::inform(manager, readiness, workers));
     }
 
     /// From now on a changed configuration is taken over: when it is asked for, and by a look at

@@ -15,6 +15,7 @@ mod process;
 pub mod pulse;
 pub mod replica;
 pub mod secret;
+pub mod service_manager;
 pub mod side_server;
 pub mod stream;
 pub mod telemetry;

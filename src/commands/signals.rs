@@ -9,6 +9,15 @@ use crate::app::Running;
 /// What is under way gets this long when somebody is in a hurry.
 const QUICK: Duration = Duration::from_secs(1);
 
+/// How fast the process is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// What is under way may finish.
+    Calm,
+    /// Somebody waits at a terminal.
+    Quick,
+}
+
 /// SIGTERM and SIGINT.
 #[derive(Debug)]
 pub(super) struct Signals {
@@ -35,11 +44,21 @@ impl Signals {
 
     /// Runs until a signal, then ends the proxy as the signal asks.
     pub(super) async fn end(&mut self, running: Running) {
-        let hurry = tokio::select! {
-            _ = self.terminate.recv() => false,
-            _ = self.interrupt.recv() => true,
-        };
-        if hurry {
+        let pace = self.first().await;
+        self.finish(running, pace).await;
+    }
+
+    /// Waits for either, and says what it asks for.
+    pub(super) async fn first(&mut self) -> Pace {
+        tokio::select! {
+            _ = self.terminate.recv() => Pace::Calm,
+            _ = self.interrupt.recv() => Pace::Quick,
+        }
+    }
+
+    /// Ends the proxy; the next signal makes it quick.
+    pub(super) async fn finish(&mut self, running: Running, pace: Pace) {
+        if pace == Pace::Quick {
             running.finish(QUICK).await;
             return;
         }

@@ -10,7 +10,7 @@ use http::{Request, Response};
 use http_body::Body as HttpBody;
 use hyper::body::Incoming;
 use tokio::{
-    runtime::{Builder, EnterGuard, Runtime},
+    runtime::{Builder, EnterGuard, Handle, Runtime},
     sync::mpsc,
     time::timeout,
 };
@@ -64,10 +64,15 @@ pub struct Server {
     settings: Settings,
 }
 
+/// The threads that serve. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Workers(Vec<Handle>);
+
 /// A server that runs.
 #[derive(Debug)]
 pub struct ServerHandle {
     threads: Vec<thread::JoinHandle<()>>,
+    workers: Workers,
     /// Closes when the last thread has ended.
     ended: mpsc::Receiver<()>,
 }
@@ -124,8 +129,10 @@ impl Server {
         let (alive, ended) = mpsc::channel(1);
         let connections = Connections::new(&self.settings, self.tls, lifecycle, metrics, handler);
         let mut threads = Vec::with_capacity(self.workers.len());
+        let mut workers = Workers::default();
         for (index, (runtime, listener)) in self.workers.into_iter().enumerate() {
             let (connections, alive) = (connections.clone(), alive.clone());
+            workers.0.extend(runtime.handle());
             let run = move || {
                 worker::enter(index);
                 runtime.block_on(work(listener, connections));
@@ -133,11 +140,27 @@ impl Server {
             };
             threads.push(thread::Builder::new().name(format!("worker-{index}")).spawn(run)?);
         }
-        Ok(ServerHandle { threads, ended })
+        Ok(ServerHandle { threads, workers, ended })
+    }
+}
+
+impl Workers {
+    /// Ends once each of them has come round to a new task: none is stuck. One that has ended has
+    /// nothing left to be stuck in.
+    pub async fn come_round(&self) {
+        let asked: Vec<_> = self.0.iter().map(|worker| worker.spawn(async {})).collect();
+        for answer in asked {
+            let _ = answer.await;
+        }
     }
 }
 
 impl ServerHandle {
+    /// The threads.
+    pub fn workers(&self) -> &Workers {
+        &self.workers
+    }
+
     /// Waits until every thread has ended.
     pub async fn join(mut self) {
         while self.ended.recv().await.is_some() {}
@@ -181,6 +204,10 @@ impl Background {
 
     fn enter(&self) -> Option<EnterGuard<'_>> {
         self.0.as_ref().map(Runtime::enter)
+    }
+
+    fn handle(&self) -> Option<Handle> {
+        self.0.as_ref().map(|runtime| runtime.handle().clone())
     }
 
     fn block_on(&self, work: impl Future<Output = ()>) {

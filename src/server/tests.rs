@@ -102,6 +102,34 @@ async fn a_panic_is_one_answer_of_500_and_nobody_elses_trouble() {
 }
 
 #[tokio::test]
+async fn a_worker_that_is_stuck_does_not_come_round_and_one_that_has_ended_is_not_stuck() {
+    let (reached, arrived) = channel();
+    let (release, released) = channel::<()>();
+    let released = Arc::new(std::sync::Mutex::new(released));
+    let running = start(&settings(), move |peer, request: Request<Incoming>| {
+        let (reached, released) = (reached.clone(), Arc::clone(&released));
+        async move {
+            reached.send(()).unwrap();
+            // What no handler may do: the whole worker stands still.
+            released.lock().unwrap().recv().unwrap();
+            hello(peer, request).await
+        }
+    });
+    let workers = running.handle.workers().clone();
+    workers.come_round().await;
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    stream.write_all(b"GET /stuck HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    tokio::task::spawn_blocking(move || arrived.recv().unwrap()).await.unwrap();
+    let mut round = std::pin::pin!(workers.come_round());
+    assert!(timeout(Duration::from_millis(100), round.as_mut()).await.is_err());
+    release.send(()).unwrap();
+    round.await;
+    read_until(&mut stream, "/stuck").await;
+    stop(running).await;
+    workers.come_round().await;
+}
+
+#[tokio::test]
 async fn a_silent_client_and_a_slow_head_are_closed_on_time() {
     let mut settings = settings();
     settings.limits.header_time = "400ms".parse().unwrap();

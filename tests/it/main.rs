@@ -51,6 +51,7 @@ mod session;
 mod sign_in;
 mod sign_out;
 mod streams;
+mod supervision;
 mod tls;
 mod vitals;
 mod wire_h1;
