@@ -30,6 +30,7 @@ pub struct Metrics {
     sign_ins: Family<One, Counter>,
     renewals: Family<One, Counter>,
     refusals: Family<One, Counter>,
+    idle_closed: Counter,
     clients_gone: Counter,
     entra_duration: Family<Two, Histogram, fn() -> Histogram>,
     store_duration: Family<Two, Histogram, fn() -> Histogram>,
@@ -91,6 +92,7 @@ impl Metrics {
             sign_ins: Family::default(),
             renewals: Family::default(),
             refusals: Family::default(),
+            idle_closed: Counter::default(),
             clients_gone: Counter::default(),
             entra_duration: Family::new_with_constructor(latency as fn() -> Histogram),
             store_duration: Family::new_with_constructor(latency as fn() -> Histogram),
@@ -136,11 +138,6 @@ impl Metrics {
         r.register("sign_ins", "Sign-ins by outcome", self.sign_ins.clone());
         r.register("renewals", "Token renewals by outcome", self.renewals.clone());
         r.register("refusals", "Requests that were refused, by reason", self.refusals.clone());
-        r.register(
-            "clients_gone",
-            "Requests whose client went away before there was an answer",
-            self.clients_gone.clone(),
-        );
         r.register_with_unit(
             "entra_request_duration",
             "Calls to Microsoft by endpoint and outcome",
@@ -203,18 +200,32 @@ impl Metrics {
             "Looks for such a token, by outcome; each miss is one call to Microsoft at most",
             self.shelf_lookups.clone(),
         );
-        r.register("connections", "Open client connections", self.connections.clone());
-        r.register("tunnels", "Open WebSocket tunnels", self.tunnels.clone());
-        r.register(
-            "streams_ended",
-            "Tunnels and running responses that were ended, by reason",
-            self.streams_ended.clone(),
-        );
+        self.register_connections(r);
         r.register("panics", "Requests that ended in a panic", self.panics.clone());
         self.replica.register(r);
         r.register("build", "This program", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         r.register_collector(Box::new(Memory));
         registry
+    }
+
+    fn register_connections(&self, r: &mut Registry) {
+        r.register("connections", "Open client connections", self.connections.clone());
+        r.register("tunnels", "Open WebSocket tunnels", self.tunnels.clone());
+        r.register(
+            "streams_ended",
+            "Tunnels, running responses and uploads that were ended, by reason",
+            self.streams_ended.clone(),
+        );
+        r.register(
+            "idle_connections_closed",
+            "Client connections that waited too long for their next request",
+            self.idle_closed.clone(),
+        );
+        r.register(
+            "clients_gone",
+            "Requests whose client went away before there was an answer",
+            self.clients_gone.clone(),
+        );
     }
 
     /// A request was answered: what was decided (`allow`, `sign_in` …), the status, how long.
@@ -245,6 +256,11 @@ impl Metrics {
     /// A request was refused.
     pub fn refusal(&self, reason: &'static str) {
         self.refusals.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    /// A client's connection had waited long enough for its next request.
+    pub fn idle_closed(&self) {
+        self.idle_closed.inc();
     }
 
     /// A client went away before its answer.

@@ -23,6 +23,20 @@ pub enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+/// What the kernel takes of a message that the other side has no room for.
+#[cfg(target_os = "linux")]
+const UNSENT: u32 = 128 << 10;
+
+/// Bounds what the kernel keeps unsent. Otherwise it takes megabytes for a slow reader, who has to
+/// take a third of them before we may go on, and until then looks like one that takes nothing.
+pub fn bound_unsent(stream: &TcpStream) {
+    // It fails for a peer that has gone already: the first read will tell.
+    #[cfg(target_os = "linux")]
+    let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT);
+    #[cfg(not(target_os = "linux"))]
+    let _ = stream;
+}
+
 macro_rules! each {
     ($self:expr, $stream:ident => $call:expr) => {
         match $self.get_mut() {

@@ -15,7 +15,7 @@ use crate::{
         body::{Body, BodyError},
         metrics::Metrics,
     },
-    request::{Exchange, Peer, Verdict},
+    request::{Exchange, Verdict},
 };
 
 /// Nobody was there to be answered: nginx's status for that, which no client ever sees.
@@ -67,6 +67,10 @@ impl HttpBody for LoggedBody {
         };
         if let Some(line) = &mut self.line {
             line.bytes += data;
+            if let Poll::Ready(Some(Err(error))) = &polled {
+                // The status has gone out already; this is all that tells that it was not all.
+                line.exchange.reason = cut(error);
+            }
         }
         polled
     }
@@ -77,6 +81,15 @@ impl HttpBody for LoggedBody {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// Why an answer ended early.
+fn cut(error: &BodyError) -> &'static str {
+    match error {
+        BodyError::Broken(_) | BodyError::TooLarge(_) => "answer broken",
+        BodyError::Idle(_) => "answer idle",
+        BodyError::Pulled(_) => "session ended",
     }
 }
 
@@ -131,10 +144,7 @@ fn write(exchange: &Exchange, status: u16, bytes: u64, name_user: bool) {
     if !tracing::enabled!(target: "vestibule::access", tracing::Level::INFO) {
         return;
     }
-    let peer = match exchange.peer {
-        Peer::Tcp(address) => address.ip().to_string(),
-        Peer::Unix => "unix".to_owned(),
-    };
+    let peer = exchange.client.to_string();
     let user = exchange.user.as_deref().filter(|_| name_user);
     // Not a number is `null` in a JSON line: the app was not asked.
     let upstream_ms = exchange.upstream.map_or(f64::NAN, millis);
@@ -178,6 +188,7 @@ mod tests {
     use tracing_subscriber::{Layer, Registry, layer::Context as Current, layer::SubscriberExt};
 
     use super::*;
+    use crate::request::Peer;
 
     /// Status and reason of every access line.
     #[derive(Clone, Default)]

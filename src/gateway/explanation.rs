@@ -137,13 +137,27 @@ fn not_stored() -> Explanation<'static> {
 
 /// The app did not answer.
 pub(super) fn upstream(error: &UpstreamError) -> Explanation<'static> {
-    let text = if error.status() == StatusCode::GATEWAY_TIMEOUT {
+    let status = error.status();
+    if status.is_client_error() {
+        let text = match error {
+            UpstreamError::CallerTooLarge(_) => "It is larger than is taken here.",
+            UpstreamError::CallerIdle(_) => "It took too long to arrive.",
+            _ => "It did not arrive whole.",
+        };
+        return Explanation {
+            status,
+            title: "What you sent was not taken".into(),
+            text: vec![text.into(), "Nothing is wrong with the app; try again.".into()],
+            ..Explanation::default()
+        };
+    }
+    let text = if status == StatusCode::GATEWAY_TIMEOUT {
         "You are signed in, but the app took too long to answer."
     } else {
         "You are signed in, but the app behind this page cannot be reached. It may be starting."
     };
     Explanation {
-        status: error.status(),
+        status,
         title: "The app does not answer".into(),
         text: vec![text.into(), "If this lasts, tell whoever runs the app.".into()],
         ..Explanation::default()

@@ -182,7 +182,11 @@ impl Gateway {
         inbound.strip_trailers(&self.unwanted_trailers);
         let forwarded_for = inbound.forwarded_for();
         self.identity.forward(forwarded_for, &exchange.request_id, inbound.headers_mut());
-        let leash = caller.map(|caller| self.sessions.leash(&caller.session));
+        // What is sent in a session, and what comes back, belongs to it as long as it takes.
+        let leash = caller.map(|caller| {
+            inbound.tie_body(|| self.sessions.leash(&caller.session));
+            self.sessions.leash(&caller.session)
+        });
         Ok(self.upstream.forward(inbound, exchange, leash).await?)
     }
 

@@ -61,7 +61,8 @@ impl Rejection {
     fn verdict(&self) -> Verdict {
         match self {
             Self::CrossSite | Self::Forbidden(_) => Verdict::Forbid,
-            Self::SignIn(SignInError::LoginRequired) => Verdict::LoginRequired,
+            Self::SignIn(SignInError::LoginRequired)
+            | Self::Upstream(UpstreamError::SessionEnded(_)) => Verdict::LoginRequired,
             Self::SignIn(SignInError::Foreign) => Verdict::Forbid,
             Self::Method(_) | Self::NotFound => Verdict::Own,
             Self::BadRequest(_)
@@ -104,6 +105,11 @@ impl Rejection {
                 "It does not answer under the address that you used. Open it by its own address; \
                  whoever runs the app finds it in the configuration as server.public_url.",
             ),
+            Self::BadRequest(bad @ BadRequest::LargeBody) => plain(
+                bad.status(),
+                "What you sent was not taken",
+                "It is larger than is taken here.",
+            ),
             Self::BadRequest(bad) => plain(
                 bad.status(),
                 "This request cannot be served",
@@ -143,7 +149,7 @@ impl Rejection {
         now: i64,
     ) -> Response<Body> {
         exchange.decide(self.verdict(), self.reason());
-        if matches!(self, Self::SignIn(SignInError::LoginRequired)) {
+        if self.verdict() == Verdict::LoginRequired {
             return sign_in::login_required(exchange.intent, public_url);
         }
         let explanation = self.explain().leading_to(exchange.wanted.as_deref());

@@ -9,7 +9,10 @@ use std::{
 
 use http::{HeaderValue, Method, Uri};
 
-use crate::request::{Intent, Peer};
+use super::{
+    intent::Intent,
+    peer::{ClientAddress, Peer, peer_address},
+};
 
 /// One request's luggage. Plain data, passed explicitly.
 #[derive(Debug)]
@@ -18,6 +21,8 @@ pub struct Exchange {
     pub request_id: String,
     /// Who is at the other end.
     pub peer: Peer,
+    /// Whose request it is, as far as we believe the proxies in front of us.
+    pub client: ClientAddress,
     /// When the head was read.
     pub started: Instant,
     /// What kind of caller it is, which decides between a page and JSON.
@@ -86,6 +91,7 @@ impl Exchange {
         Self {
             request_id: random_id(),
             peer,
+            client: ClientAddress(peer_address(&peer)),
             started: Instant::now(),
             intent: Intent::Script,
             method,

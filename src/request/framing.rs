@@ -50,10 +50,14 @@ pub(super) fn check(headers: &mut HeaderMap) -> Result<bool, FramingError> {
 }
 
 fn check_coding(headers: &HeaderMap) -> Result<(), FramingError> {
+    let chunked = |coding: &[u8]| coding.trim_ascii().eq_ignore_ascii_case(b"chunked");
+    let mut lines = headers.get_all(TRANSFER_ENCODING).iter();
+    // The word and nothing else: parsers differ about empty elements of the list.
+    if lines.next().is_some_and(|only| chunked(only.as_bytes())) && lines.next().is_none() {
+        return Ok(());
+    }
     let mut codings = names(headers, &TRANSFER_ENCODING);
-    let chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
     match (codings.next(), codings.next()) {
-        (Some(only), None) if chunked(only) => Ok(()),
         (Some(first), Some(second)) if chunked(first) && chunked(second) => {
             Err(FramingError::ChunkedTwice)
         }
@@ -113,7 +117,16 @@ mod tests {
         for lines in [&[(TE, "chunked, chunked")][..], &[(TE, "chunked"), (TE, "chunked")]] {
             assert_eq!(checked(lines).0, Err(FramingError::ChunkedTwice));
         }
-        for bad in ["identity", "gzip, chunked", "xchunked", "\"chunked\"", "chunked;q=1", ""] {
+        for bad in [
+            "identity",
+            "gzip, chunked",
+            "xchunked",
+            "\"chunked\"",
+            "chunked;q=1",
+            ",chunked",
+            "chunked,",
+            "",
+        ] {
             assert_eq!(checked(&[(TE, bad)]).0, Err(FramingError::UnknownCoding), "{bad}");
         }
         let both = [(TE, "chunked"), ("content-length", "5")];

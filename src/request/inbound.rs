@@ -11,10 +11,13 @@ use super::{
     cookie_header::OwnCookies,
     hop_by_hop::Upgrade,
     intent::{Intent, Site},
-    peer::{Chain, ClientAddress, Peer},
+    peer::{Chain, Peer},
     target::Target,
 };
-use crate::base::body::{Body, Unwanted};
+use crate::base::{
+    body::{Body, Unwanted},
+    leash::Leash,
+};
 
 /// A request that means the same to every reader: one host, one target, one framing; without our
 /// cookies and without what ends at this hop. Only [`super::Reader::read`] makes one.
@@ -27,7 +30,6 @@ pub struct Inbound {
     pub(super) site: Site,
     pub(super) own_cookies: OwnCookies,
     pub(super) peer: Peer,
-    pub(super) client: ClientAddress,
     pub(super) chain: Chain,
     pub(super) authorization: Option<HeaderValue>,
     pub(super) upgrade: Option<Upgrade>,
@@ -104,11 +106,6 @@ impl Inbound {
         &self.own_cookies
     }
 
-    /// Whose request it is, as far as we believe it.
-    pub fn client(&self) -> &ClientAddress {
-        &self.client
-    }
-
     /// Who is at the other end of the connection.
     pub fn peer(&self) -> &Peer {
         &self.peer
@@ -168,6 +165,13 @@ impl Inbound {
         Ok(())
     }
 
+    /// Ties a body that is still under way to what `leash` gives: it breaks off with that.
+    pub fn tie_body(&mut self, leash: impl FnOnce() -> Leash) {
+        if !self.body.is_end_stream() {
+            self.body = self.take_body().tied(leash(), false);
+        }
+    }
+
     /// Takes `unwanted` fields out of the trailers of those requests that may have any.
     pub fn strip_trailers(&mut self, unwanted: &Unwanted) {
         if self.intent == Intent::Grpc {
@@ -199,7 +203,6 @@ impl fmt::Debug for Inbound {
             .field("path", &self.path())
             .field("intent", &self.intent)
             .field("site", &self.site)
-            .field("client", &self.client)
             .finish_non_exhaustive()
     }
 }

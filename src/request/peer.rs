@@ -156,7 +156,7 @@ impl fmt::Display for ClientAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Some(address) => address.fmt(f),
-            None => f.write_str("unix:"),
+            None => f.write_str("unix"),
         }
     }
 }

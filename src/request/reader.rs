@@ -1,8 +1,9 @@
 //! The one reading of a request: [`Reader::read`].
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version,
     header::{AUTHORIZATION, COOKIE, HOST, TE},
+    uri::PathAndQuery,
 };
 
 use super::{
@@ -15,8 +16,8 @@ use super::{
     inbound::Inbound,
     intent::{Intent, Site},
     origin::PublicUrl,
-    peer::{Chain, ClientAddress, TrustedProxies, peer_address},
-    target::Target,
+    peer::{Chain, TrustedProxies},
+    target::{Target, TargetError},
 };
 use crate::base::body::Body;
 
@@ -61,9 +62,15 @@ impl Reader {
     ) -> Result<Inbound, BadRequest> {
         let peer = exchange.peer;
         let believed = self.trusted.trusts(&peer);
-        // First, so that the log line of a refusal bears the id that the proxy in front knows.
-        if believed && let Some(id) = request_id(request.headers()) {
-            id.clone_into(&mut exchange.request_id);
+        // First, so that the log line of a refusal bears the id that the proxy in front knows, and the
+        // address of whoever sent it.
+        let mut chain = Chain::default();
+        if believed {
+            if let Some(id) = request_id(request.headers()) {
+                id.clone_into(&mut exchange.request_id);
+            }
+            chain = Chain::parse(forwarded_for(request.headers()));
+            exchange.client = chain.client(&peer, &self.trusted);
         }
         // Before anything is refused: a refusal too should suit its reader.
         exchange.intent = Intent::of(request.method(), request.headers());
@@ -83,7 +90,7 @@ impl Reader {
         if !matches!(head.uri.scheme_str(), None | Some("http" | "https")) {
             return Err(BadRequest::Scheme);
         }
-        let target = Target::parse(&head.method, &head.uri)?;
+        let target = target(head.version, &head.method, &head.uri)?;
         let has_body = framing::check(&mut headers)?;
         let upgrade = if connect {
             Some(Upgrade::ExtendedWebSocket)
@@ -98,12 +105,6 @@ impl Reader {
         let intent = if upgrade.is_some() { Intent::WebSocket } else { exchange.intent };
         let site = Site::of(&headers, &self.public_url);
         let authorization = headers.get(AUTHORIZATION).cloned().map(sensitive);
-        let chain = if believed { chain(&headers) } else { Chain::default() };
-        let client = if believed {
-            chain.client(&peer, &self.trusted)
-        } else {
-            ClientAddress(peer_address(&peer))
-        };
         let wants_trailers =
             names(&headers, &TE).any(|name| name.eq_ignore_ascii_case(b"trailers"));
 
@@ -128,7 +129,6 @@ impl Reader {
             site,
             own_cookies,
             peer,
-            client,
             chain,
             authorization,
             upgrade,
@@ -137,6 +137,16 @@ impl Reader {
             extensions: head.extensions,
         })
     }
+}
+
+fn target(version: Version, method: &Method, uri: &Uri) -> Result<Target, TargetError> {
+    // In HTTP/1.1 `http://host?x` is a whole target; in HTTP/2 `:path` is a path or it is broken
+    // (RFC 9113 §8.3.1).
+    let given = uri.path_and_query().map_or("", PathAndQuery::as_str);
+    if version == Version::HTTP_2 && given.starts_with('?') {
+        return Err(TargetError::NotAPath);
+    }
+    Target::parse(method, uri)
 }
 
 fn check_fields(headers: &HeaderMap, most: usize) -> Result<(), BadRequest> {
@@ -165,8 +175,8 @@ fn request_id(headers: &HeaderMap) -> Option<&str> {
     (fits && lines.next().is_none()).then_some(id)
 }
 
-fn chain(headers: &HeaderMap) -> Chain {
-    Chain::parse(headers.get_all(X_FORWARDED_FOR).iter().map(HeaderValue::as_bytes))
+fn forwarded_for(headers: &HeaderMap) -> impl DoubleEndedIterator<Item = &[u8]> {
+    headers.get_all(X_FORWARDED_FOR).iter().map(HeaderValue::as_bytes)
 }
 
 fn sensitive(mut value: HeaderValue) -> HeaderValue {
@@ -176,8 +186,6 @@ fn sensitive(mut value: HeaderValue) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
-    use http::Version;
-
     use super::*;
     use crate::request::Peer;
 
@@ -307,13 +315,13 @@ mod tests {
         let stranger = get(&lines);
         let (exchange, inbound) = stranger.read();
         let inbound = inbound.unwrap();
-        assert_eq!(inbound.client().to_string(), "192.0.2.9");
+        assert_eq!(exchange.client.to_string(), "192.0.2.9");
         assert_eq!(inbound.forwarded_for().unwrap(), "192.0.2.9");
         assert_ne!(exchange.request_id, "id-1");
 
         let (exchange, inbound) = Sent { peer: "[::ffff:10.0.0.1]:1", ..get(&lines) }.read();
         let inbound = inbound.unwrap();
-        assert_eq!(inbound.client().to_string(), "203.0.113.7");
+        assert_eq!(exchange.client.to_string(), "203.0.113.7");
         assert_eq!(inbound.forwarded_for().unwrap(), "6.6.6.6, 203.0.113.7, 10.0.0.1");
         assert_eq!(exchange.request_id, "id-1");
     }

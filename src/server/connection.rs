@@ -37,6 +37,7 @@ use super::{
     open::Place,
     pace::{Overdue, Pace, Paced, Times, Watchman},
     streams,
+    told::Told,
 };
 use crate::{
     base::{
@@ -197,7 +198,7 @@ where
         let Entered { stream, peer, protocol, begun } = entered;
         let pace = Pace::new(protocol, begun);
         let service = service(handler, peer, Arc::clone(&pace), Arc::clone(&shared.answers));
-        let io = TokioIo::new(Paced::new(stream, Arc::clone(&pace), None));
+        let io = TokioIo::new(Paced::http1(stream, Arc::clone(&pace)));
         let mut connection = pin!(shared.http1.serve_connection(io, service).with_upgrades());
         let mut watchman = pin!(Watchman::new(Arc::clone(&pace), shared.times));
         let mut closing = pin!(shared.closing(&pace));
@@ -224,19 +225,20 @@ where
         let service = service(handler, peer, Arc::clone(&pace), Arc::clone(&shared.answers));
         let frames = Frames::new(shared.limits.control_frames, begun);
         let http2 = streams::http2(&shared.limits, &shared.metrics, &pace);
-        let io = TokioIo::new(Paced::new(stream, Arc::clone(&pace), Some(frames)));
+        let told = Told::new(shared.metrics.clone());
+        let io = TokioIo::new(Paced::http2(stream, Arc::clone(&pace), frames, told));
         let mut connection = pin!(http2.serve_connection(io, service));
         let mut watchman = pin!(Watchman::new(Arc::clone(&pace), shared.times));
         let mut closing = pin!(shared.closing(&pace));
-        let mut told = false;
+        let mut closes = false;
         let overdue = loop {
             tokio::select! {
                 biased;
                 () = shared.lifecycle.aborting().cancelled() => return,
                 done = connection.as_mut() => return shared.ended(peer, done),
                 overdue = watchman.as_mut() => break overdue,
-                () = closing.as_mut(), if !told => {
-                    told = true;
+                () = closing.as_mut(), if !closes => {
+                    closes = true;
                     connection.as_mut().graceful_shutdown();
                 }
             }
@@ -302,6 +304,7 @@ impl Shared {
             return Some(slot);
         }
         if !self.full.swap(true, Relaxed) {
+            self.metrics.refusal("connections");
             tracing::warn!("every connection that server.limits.connections allows is in use");
         }
         Arc::clone(&self.slots).acquire_owned().await.ok()
@@ -311,7 +314,8 @@ impl Shared {
         let Err(error) = done else { return };
         if error.is_parse() {
             // hyper has answered 400, 414 or 431 by itself: no handler, no access line.
-            self.metrics.refusal("malformed");
+            let large = error.is_parse_too_large();
+            self.metrics.refusal(if large { "header_bytes" } else { "malformed" });
             tracing::info!(?peer, %error, "a malformed request was refused");
         } else {
             tracing::debug!(?peer, %error, "a connection ended early");
@@ -319,6 +323,9 @@ impl Shared {
     }
 
     fn overdue(&self, peer: Peer, overdue: Overdue) {
+        if overdue == Overdue::Idle {
+            self.metrics.idle_closed();
+        }
         if let Some(reason) = overdue.reason() {
             self.metrics.refusal(reason);
             tracing::debug!(?peer, reason, "a connection was ended");

@@ -11,7 +11,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
 use super::tls::TlsError;
-use crate::{base::stream::Stream, request::Peer};
+use crate::{
+    base::stream::{Stream, bound_unsent},
+    request::Peer,
+};
 
 /// Connections that the kernel keeps for us while every slot is taken.
 const BACKLOG: i32 = 1024;
@@ -128,6 +131,7 @@ impl Listener {
                 // Without it the last piece of a response may wait for the client's ACK. It fails
                 // for a peer that has gone already: the first read will tell.
                 let _ = stream.set_nodelay(true);
+                bound_unsent(&stream);
                 Ok((Stream::Tcp(stream), Peer::Tcp(peer)))
             }
             Self::Unix(listener) => {

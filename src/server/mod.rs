@@ -42,6 +42,7 @@ mod proxy_protocol;
 mod settings;
 mod streams;
 mod tls;
+mod told;
 
 #[cfg(test)]
 mod tests;

@@ -21,7 +21,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::{Limits, door::Protocol, frames::Frames, linger::Linger};
+use super::{Limits, door::Protocol, frames::Frames, linger::Linger, told::Told};
 
 /// What a connection is doing. All of a connection runs on one thread, so the atomics only make it
 /// `Send`: there is no second party.
@@ -310,18 +310,39 @@ pub(super) struct Paced<S> {
     pace: Arc<Pace>,
     /// Of HTTP/2.
     frames: Option<Frames>,
+    told: Option<Told>,
     linger: Linger,
 }
 
 impl<S> Paced<S> {
-    pub(super) fn new(stream: S, pace: Arc<Pace>, frames: Option<Frames>) -> Self {
-        Self { stream, pace, frames, linger: Linger::default() }
+    /// A connection's stream, in HTTP/1.1.
+    pub(super) fn http1(stream: S, pace: Arc<Pace>) -> Self {
+        Self { stream, pace, frames: None, told: None, linger: Linger::default() }
     }
 
-    fn wrote(&mut self, wrote: &Poll<io::Result<usize>>) {
+    /// A connection's stream, in HTTP/2.
+    pub(super) fn http2(stream: S, pace: Arc<Pace>, frames: Frames, told: Told) -> Self {
+        let (frames, told) = (Some(frames), Some(told));
+        Self { stream, pace, frames, told, linger: Linger::default() }
+    }
+
+    fn wrote<'b>(
+        &mut self,
+        bytes: impl IntoIterator<Item = &'b [u8]>,
+        wrote: &Poll<io::Result<usize>>,
+    ) {
         self.pace.wrote(wrote.is_pending());
-        if let (Some(frames), Poll::Ready(Ok(bytes))) = (&mut self.frames, wrote) {
-            frames.wrote(*bytes);
+        let (Some(frames), Some(told), Poll::Ready(Ok(count))) =
+            (&mut self.frames, &mut self.told, wrote)
+        else {
+            return;
+        };
+        frames.wrote(*count);
+        let mut left = *count;
+        for bytes in bytes {
+            let sent = bytes.get(..left).unwrap_or(bytes);
+            told.sent(sent);
+            left -= sent.len();
         }
     }
 }
@@ -365,7 +386,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Paced<S> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let wrote = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.wrote(&wrote);
+        self.wrote([buf], &wrote);
         wrote
     }
 
@@ -375,7 +396,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Paced<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let wrote = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.wrote(&wrote);
+        self.wrote(bufs.iter().map(|buf| &**buf), &wrote);
         wrote
     }
 

@@ -203,6 +203,31 @@ async fn a_client_that_does_not_read_its_answer_is_let_go() {
 }
 
 #[tokio::test]
+async fn a_client_that_reads_slowly_but_reads_is_served_to_the_end() {
+    const LENGTH: usize = 6 << 20;
+    let mut settings = settings();
+    settings.limits.write_time = "700ms".parse().unwrap();
+    let running = start(&settings, |_, _| async { Response::new(Body::full(vec![b'x'; LENGTH])) });
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let mut bytes = vec![0; 40_000];
+    let mut came = 0;
+    // Slow for three times the limit; a kernel with a large buffer would let nothing be written.
+    for _ in 0..42 {
+        came += stream.read(&mut bytes).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    while came < LENGTH {
+        let read = stream.read(&mut bytes).await.unwrap();
+        assert!(read > 0, "cut after {came} bytes");
+        came += read;
+    }
+    assert!(!running.metrics.render().contains("slow_reader"));
+    drop(stream);
+    stop(running).await;
+}
+
+#[tokio::test]
 async fn heads_beyond_the_limits_are_431_and_malformed_ones_400() {
     let running = start(&settings(), hello);
     let large = format!("X: {}\r\n", "x".repeat(65_536));
@@ -227,7 +252,10 @@ async fn heads_beyond_the_limits_are_431_and_malformed_ones_400() {
     let mut stream = TcpStream::connect(running.address).await.unwrap();
     stream.write_all(under.as_bytes()).await.unwrap();
     read_until(&mut stream, "/ok").await;
-    assert!(running.metrics.render().contains("refusals_total{reason=\"malformed\"} 4\n"));
+    for reason in ["malformed", "header_bytes"] {
+        let line = format!("refusals_total{{reason=\"{reason}\"}} 2\n");
+        assert!(running.metrics.render().contains(&line), "{reason}");
+    }
     drop(stream);
     stop(running).await;
 }
@@ -333,6 +361,7 @@ async fn connections_beyond_the_limit_wait_their_turn() {
     second.write_all(b"GET /second HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     get(&mut first, "/still-first").await;
     assert_eq!(running.metrics.connections().get(), 1);
+    assert!(running.metrics.render().contains("refusals_total{reason=\"connections\"} "));
     drop(first);
     read_until(&mut second, "/second").await;
     stop(running).await;

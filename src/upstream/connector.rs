@@ -22,7 +22,7 @@ use tokio_rustls::{TlsConnector, TlsStream};
 use tower_service::Service;
 
 use super::address::Address;
-use crate::base::stream::Stream;
+use crate::base::stream::{Stream, bound_unsent};
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -97,13 +97,27 @@ impl Connector {
         timeout(limit, self.dial()).await.map_err(|_| ConnectError::TimedOut(limit))?
     }
 
+    /// Each address of the app's name has its part of the time, and says so when that is over.
+    fn refused(&self, error: Box<dyn Error + Send + Sync>) -> ConnectError {
+        let mut cause = Some(&*error as &(dyn Error + 'static));
+        while let Some(error) = cause {
+            let io = error.downcast_ref::<io::Error>();
+            if io.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+                return ConnectError::TimedOut(self.inner.limit);
+            }
+            cause = error.source();
+        }
+        ConnectError::Refused(error)
+    }
+
     async fn dial(&self) -> Result<Stream, ConnectError> {
         if let Address::Unix(path) = &self.inner.address {
             let stream = UnixStream::connect(path).await;
             return stream.map(Stream::Unix).map_err(|e| ConnectError::Refused(e.into()));
         }
         let tcp = self.inner.tcp.clone().call(self.inner.dial.clone()).await;
-        let tcp = tcp.map_err(|error| ConnectError::Refused(error.into()))?.into_inner();
+        let tcp = tcp.map_err(|error| self.refused(error.into()))?.into_inner();
+        bound_unsent(&tcp);
         let (Address::Https(_, name), Some(tls)) = (&self.inner.address, &self.inner.tls) else {
             return Ok(Stream::Tcp(tcp));
         };

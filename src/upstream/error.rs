@@ -59,6 +59,9 @@ pub enum UpstreamError {
     /// The request's body is larger than the rule allows.
     #[error("the request's body is larger than {0} bytes")]
     CallerTooLarge(u64),
+    /// The session ended while the request's body was under way.
+    #[error("the session ended before the request's body did: {0}")]
+    SessionEnded(&'static str),
     // Ours.
     /// A WebSocket to an app that speaks HTTP/2.
     #[error("a WebSocket cannot be passed on where upstream.http2 is on")]
@@ -85,6 +88,7 @@ impl UpstreamError {
             Self::CallerBroke(_) => StatusCode::BAD_REQUEST,
             Self::CallerIdle(_) => StatusCode::REQUEST_TIMEOUT,
             Self::CallerTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::SessionEnded(_) => StatusCode::UNAUTHORIZED,
             Self::Unsendable(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -105,6 +109,7 @@ impl UpstreamError {
             Self::CallerBroke(_) => "caller_broke",
             Self::CallerIdle(_) => "caller_idle",
             Self::CallerTooLarge(_) => "caller_too_large",
+            Self::SessionEnded(_) => "session_ended",
             Self::Unsendable(_) => "unsendable",
         }
     }
@@ -145,7 +150,8 @@ impl UpstreamError {
     fn unanswered(cause: Cause) -> Self {
         if let Some(caller) = find::<BodyError>(&*cause) {
             return match caller {
-                BodyError::Broken(_) | BodyError::Pulled(_) => Self::CallerBroke(cause),
+                BodyError::Broken(_) => Self::CallerBroke(cause),
+                BodyError::Pulled(reason) => Self::SessionEnded(reason),
                 BodyError::Idle(limit) => Self::CallerIdle(*limit),
                 BodyError::TooLarge(cap) => Self::CallerTooLarge(*cap),
             };

@@ -7,7 +7,7 @@ use std::{future::Future, pin::Pin, time::Duration};
 use futures_util::future::Either;
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, Uri,
-    header::{CONTENT_TYPE, HOST, TE},
+    header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, TE, TRANSFER_ENCODING},
     uri::{Authority, PathAndQuery, Scheme},
 };
 use http_body::Body as _;
@@ -298,6 +298,10 @@ impl Upstream {
             uri(self.scheme.clone(), authority, path_and_query)
                 .map_err(UpstreamError::Unsendable)?
         } else {
+            if loses_its_body(&request) {
+                let chunked = HeaderValue::from_static("chunked");
+                request.headers_mut().insert(TRANSFER_ENCODING, chunked);
+            }
             path_and_query.into()
         };
         if let Some(upgrade) = upgrade {
@@ -378,6 +382,14 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
     let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let kind = value.and_then(|value| value.split(';').next());
     kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream"))
+}
+
+/// Whether hyper would leave out the body, as it does for methods that hardly ever have one, unless
+/// a field says that there is one.
+fn loses_its_body(request: &Request<Body>) -> bool {
+    [Method::GET, Method::HEAD].contains(request.method())
+        && !request.body().is_end_stream()
+        && !request.headers().contains_key(CONTENT_LENGTH)
 }
 
 /// Never by joining strings: a target such as `*` would become part of the port.

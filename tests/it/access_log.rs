@@ -112,3 +112,52 @@ async fn with_log_user_the_access_line_names_who() {
     );
     drop(fixture.emulator);
 }
+
+/// Behind an ingress every connection is the ingress's.
+#[tokio::test]
+async fn j13_the_access_line_names_the_client_behind_the_proxies_that_are_trusted() {
+    for (trusted, wanted) in [("[]", "127.0.0.1"), ("[\"127.0.0.1\"]", "203.0.113.9")] {
+        let fixture = Fixture::start("[log]\nformat = \"json\"\n").await;
+        let proxy = vestibule([Path::new("run"), Path::new("--config"), &fixture.file])
+            .env("VESTIBULE__SERVER__TRUSTED_PROXIES", trusted)
+            .start();
+        proxy.says("ready").await;
+        // The second is refused before anybody reads its fields for the app.
+        for target in ["/api", "//api"] {
+            let mut stream = TcpStream::connect(("127.0.0.1", fixture.port)).await.unwrap();
+            let head = format!(
+                "GET {target} HTTP/1.1\r\nHost: localhost:{}\r\nConnection: close\r\n\
+                 X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-For: 203.0.113.9\r\n\r\n",
+                fixture.port
+            );
+            stream.write_all(head.as_bytes()).await.unwrap();
+            stream.read_to_end(&mut Vec::new()).await.unwrap();
+        }
+        proxy.signal("INT");
+        let ended = proxy.ended().await;
+        let lines = ended.stderr.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let peers: Vec<Value> =
+            lines.filter_map(|mut line| line.get_mut("peer").map(Value::take)).collect();
+        assert_eq!(peers, [wanted, wanted], "{trusted}");
+    }
+}
+
+/// The status had gone out before anybody could know.
+#[tokio::test]
+async fn the_access_line_says_that_an_answer_was_cut() {
+    let more = "idle_timeout = \"500ms\"\n[log]\nformat = \"json\"\n\
+                [[rules]]\npath = \"/download\"\naccess = \"anonymous\"\n";
+    let fixture = Fixture::start(more).await;
+    let proxy = vestibule([Path::new("run"), Path::new("--config"), &fixture.file]).start();
+    proxy.says("ready").await;
+    let mut stream = TcpStream::connect(("127.0.0.1", fixture.port)).await.unwrap();
+    let head = format!("GET /download HTTP/1.1\r\nHost: localhost:{}\r\n\r\n", fixture.port);
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let _ = stream.read_to_end(&mut Vec::new()).await;
+    proxy.signal("INT");
+    let ended = proxy.ended().await;
+    let mut lines = ended.stderr.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let line = lines.find(|line| line["path"] == "/download").unwrap();
+    assert_eq!((&line["status"], &line["bytes"]), (&Value::from(200), &Value::from(10)));
+    assert_eq!(line["reason"], "answer idle");
+}

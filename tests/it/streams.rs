@@ -10,7 +10,11 @@ use tokio::{
     time::timeout,
 };
 
-use crate::support::{ALICE, Browser, Setup, Stack, WebSocket, read_frame};
+use crate::support::{
+    ALICE, Browser, Setup, Stack, WebSocket,
+    h2::{self, DATA, END_STREAM, H2, frame},
+    read_frame,
+};
 
 const ENDED: (u16, &str) = (1008, "session ended");
 
@@ -51,10 +55,15 @@ async fn ended(stack: &Stack, reason: &str) -> u32 {
 
 /// A `GET` whose answer is read as it comes.
 async fn get(stack: &Stack, browser: &Browser, path: &str) -> TcpStream {
+    send(stack, browser, &format!("GET {path}"), "").await
+}
+
+/// A request whose body, if any, has still to be sent.
+async fn send(stack: &Stack, browser: &Browser, what: &str, fields: &str) -> TcpStream {
     let cookies: Vec<String> =
         browser.session_cookies().iter().map(|(n, v)| format!("{n}={v}")).collect();
     let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: {}\r\nCookie: {}\r\n\r\n",
+        "{what} HTTP/1.1\r\nHost: {}\r\nCookie: {}\r\n{fields}\r\n",
         stack.host(),
         cookies.join("; ")
     );
@@ -368,4 +377,80 @@ async fn a_download_breaks_off_with_its_session_and_does_not_look_complete() {
     browser.get("/.auth/logout").await;
     assert_eq!(rest(&mut download).await, "", "of a million bytes ten have come");
     assert_eq!(rest(&mut chunked).await, "", "no last chunk");
+}
+
+/// What is sent in a session belongs to it as much as what comes back.
+#[tokio::test]
+async fn an_upload_breaks_off_with_its_session_and_the_app_never_sees_its_end() {
+    let stack = Stack::start().await;
+    for reason in ["sign_out", "idle"] {
+        let mut browser = stack.signed_in(ALICE).await;
+        // The 100 says that the request is on its way to the app.
+        let fields = "Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n";
+        let mut upload = send(&stack, &browser, "POST /up", fields).await;
+        read_to(&mut upload, "\r\n\r\n").await;
+        upload.write_all(b"5\r\nfirst\r\n").await.unwrap();
+        if reason == "sign_out" {
+            browser.get("/.auth/logout").await;
+        } else {
+            stack.advance(3700);
+        }
+        let answer = rest(&mut upload).await;
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{reason}: {answer}");
+        assert!(answer.contains("login_required"), "{answer}");
+        until("the app hears of it", || stack.app.last().body == b"first").await;
+        assert!(!stack.app.last().whole, "{reason}");
+        assert_eq!(ended(&stack, reason).await, 1);
+    }
+}
+
+/// RFC 8441: the tunnel is one stream of its connection, and the connection goes on.
+#[tokio::test]
+async fn a_web_socket_over_http_2_ends_with_its_session_too() {
+    let stack = Stack::start().await;
+    let mut browser = stack.signed_in(ALICE).await;
+    let cookies: Vec<String> =
+        browser.session_cookies().iter().map(|(n, v)| format!("{n}={v}")).collect();
+    let (host, cookies, origin) = (stack.host(), cookies.join("; "), stack.origin());
+    let handshake = [
+        (":method", "CONNECT"),
+        (":scheme", "http"),
+        (":authority", &host),
+        (":path", "/ws"),
+        (":protocol", "websocket"),
+        ("sec-websocket-version", "13"),
+        ("origin", &origin),
+        ("cookie", &cookies),
+    ];
+    let mut h2 = H2::connect(stack.proxy.address().unwrap()).await;
+    let stream = h2.begin(&handshake, false).await;
+    let message = b"\x81\x83\0\0\0\0abc";
+    h2.send(&frame(DATA, 0, stream, message)).await;
+    let (mut came, mut signed_out, mut answered) = (Vec::<u8>::new(), false, false);
+    loop {
+        let frame = h2.frame().await.expect("the connection stays");
+        if frame.stream != stream || frame.kind != DATA {
+            continue;
+        }
+        came.extend(&frame.payload);
+        if came.len() == message.len() && !signed_out {
+            browser.get("/.auth/logout").await;
+            signed_out = true;
+        }
+        if came.len() > message.len() && !answered {
+            let close = b"\x88\x82\0\0\0\0\x03\xf0";
+            h2.send(&h2::frame(DATA, END_STREAM, stream, close)).await;
+            answered = true;
+        }
+        if frame.flags & END_STREAM != 0 {
+            break;
+        }
+    }
+    let goodbye = [b"\x88\x0f\x03\xf0", ENDED.1.as_bytes()].concat();
+    assert_eq!(came, [&message[..], &goodbye].concat());
+    assert_eq!(ended(&stack, "sign_out").await, 1);
+    let mut again = handshake.to_vec();
+    again.retain(|(name, _)| *name != ":protocol");
+    again[0].1 = "GET";
+    assert_eq!(h2.ask(&again).await.status(), 401);
 }

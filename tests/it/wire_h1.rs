@@ -59,6 +59,8 @@ async fn f1_f2_f3_f4_a_head_with_two_readings_is_refused_and_ends_the_connection
         "Transfer-Encoding: chunked, identity\r\n",
         "Transfer-Encoding: identity\r\n",
         "Transfer-Encoding: xchunked\r\n",
+        "Transfer-Encoding: , chunked\r\n",
+        "Transfer-Encoding: chunked,\r\n",
         "Transfer-Encoding: \"chunked\"\r\n",
         "Transfer-Encoding: chunked;q=1\r\n",
         "Transfer-Encoding: \u{b}chunked\r\n",
@@ -176,6 +178,27 @@ async fn f5_a_broken_chunk_is_never_a_whole_body_for_the_app() {
     assert_eq!(statuses(&bytes(&stack, &format!("{head}{sound}")).await), [200]);
     let seen = stack.app.last();
     assert_eq!((seen.body.as_slice(), seen.trailers.as_str()), (&b"abc"[..], ""));
+}
+
+/// Search servers are asked like this.
+#[tokio::test]
+async fn a_get_with_a_body_of_any_length_keeps_it() {
+    let stack = open().await;
+    let host = stack.host();
+    for method in ["GET", "HEAD", "DELETE", "OPTIONS"] {
+        for framing in [
+            "Transfer-Encoding: chunked\r\n\r\n5\r\nquery\r\n0\r\n\r\n",
+            "Content-Length: 5\r\n\r\nquery",
+        ] {
+            let request = format!("{method} /search HTTP/1.1\r\nHost: {host}\r\n{framing}");
+            assert_eq!(statuses(&bytes(&stack, &request).await), [200], "{method}");
+            let seen = stack.app.last();
+            assert_eq!((seen.body.as_slice(), seen.whole), (&b"query"[..], true), "{method}");
+        }
+        let none = format!("{method} /search HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        assert_eq!(statuses(&bytes(&stack, &none).await), [200], "{method}");
+        assert_eq!(stack.app.last().header("transfer-encoding"), None, "{method}");
+    }
 }
 
 #[tokio::test]

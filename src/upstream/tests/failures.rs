@@ -28,6 +28,30 @@ async fn an_app_that_is_away_is_502_at_once() {
     assert!(metrics.contains("upstream_errors_total{reason=\"unreachable\"} 1\n"), "{metrics}");
 }
 
+/// Its machine answers nothing, or its queue is full.
+#[tokio::test]
+async fn an_app_that_takes_no_connection_is_504() {
+    let queue = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    queue.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    queue.listen(0).unwrap();
+    let app = queue.local_addr().unwrap().as_socket().unwrap();
+    let mut waiting = Vec::new();
+    for _ in 0..4 {
+        let stream =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let _ = stream.connect(&app.into());
+        waiting.push(stream);
+    }
+    let settings = Settings {
+        url: format!("http://{app}"),
+        connect_timeout: "300ms".parse().unwrap(),
+        ..Settings::default()
+    };
+    let front = Front::start(settings).await;
+    assert_eq!(front.ask("GET /").await, (504, "connect_timeout".to_owned()));
+}
+
 #[tokio::test]
 async fn an_app_that_appears_later_is_found_without_a_restart() {
     let port = closed_port();
