@@ -81,7 +81,8 @@ type Pulled = Pin<Box<dyn Future<Output = &'static str> + Send + Sync>>;
 
 /// A stream's end of it.
 pub struct Leash {
-    since: Instant,
+    /// When somebody first looked whether it had been pulled.
+    since: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
     /// Ties on its first poll.
     pulled: Pulled,
@@ -91,7 +92,7 @@ impl Leash {
     /// One that `fasten` ties when it is needed.
     pub fn new(fasten: impl FnOnce() -> Tie + Send + Sync + 'static) -> Self {
         let pulled = Box::pin(async move { fasten().pulled().await });
-        Self { since: Instant::now(), timer: None, pulled }
+        Self { since: None, timer: None, pulled }
     }
 
     /// Waits until the stream must end, and says why. Tied at once.
@@ -101,8 +102,9 @@ impl Leash {
 
     /// Whether the stream must end, and why. `waiting` says that nothing else will wake the task.
     pub(super) fn poll(&mut self, waiting: bool, cx: &mut Context<'_>) -> Poll<&'static str> {
-        let end = self.since + SLACK;
-        if Instant::now() < end {
+        let now = Instant::now();
+        let end = *self.since.get_or_insert(now) + SLACK;
+        if now < end {
             if !waiting {
                 return Poll::Pending;
             }

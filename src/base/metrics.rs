@@ -1,6 +1,10 @@
 //! Every metric that the proxy has, by name.
 
-use std::{fmt::Write as _, sync::Arc, time::Duration};
+use std::{
+    fmt::Write as _,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use prometheus_client::{
     encoding::text::encode,
@@ -20,6 +24,8 @@ type Two = [(&'static str, &'static str); 2];
 pub struct Metrics {
     registry: Arc<Registry>,
     requests: Family<Two, Counter>,
+    /// Those of [`DECISIONS`] and [`CLASSES`], found once: each request asks for one.
+    usual_requests: Arc<[[OnceLock<Counter>; CLASSES.len()]; DECISIONS.len()]>,
     request_duration: Histogram,
     sign_ins: Family<One, Counter>,
     renewals: Family<One, Counter>,
@@ -45,6 +51,12 @@ pub struct Metrics {
     panics: Counter,
     replica: Replica,
 }
+
+/// What may be decided about a request.
+const DECISIONS: [&str; 7] =
+    ["allow", "anonymous", "sign_in", "login_required", "forbid", "own", "error"];
+/// Classes of statuses; the last one is everything else, too.
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// Outcomes that alerts count one by one. They are there at zero from the start: Prometheus sees
 /// no increase in a series that begins at one.
@@ -76,6 +88,7 @@ impl Metrics {
         let mut metrics = Self {
             registry: Arc::default(),
             requests: Family::default(),
+            usual_requests: Arc::default(),
             request_duration: latency(),
             sign_ins: Family::default(),
             renewals: Family::default(),
@@ -224,14 +237,16 @@ impl Metrics {
 
     /// A request was answered: what was decided (`allow`, `sign_in` …), the status, how long.
     pub fn request(&self, decision: &'static str, status: u16, took: Duration) {
-        let class = match status / 100 {
-            1 => "1xx",
-            2 => "2xx",
-            3 => "3xx",
-            4 => "4xx",
-            _ => "5xx",
+        let class = usize::from(status / 100).clamp(1, CLASSES.len()) - 1;
+        let code = CLASSES.get(class).copied().unwrap_or_default();
+        let requests =
+            || self.requests.get_or_create_owned(&[("decision", decision), ("code", code)]);
+        let usual = DECISIONS.iter().position(|usual| *usual == decision);
+        let usual = usual.and_then(|row| self.usual_requests.get(row)?.get(class));
+        match usual {
+            Some(counter) => counter.get_or_init(requests).inc(),
+            None => requests().inc(),
         };
-        self.requests.get_or_create(&[("decision", decision), ("code", class)]).inc();
         self.request_duration.observe(took.as_secs_f64());
     }
 

@@ -263,7 +263,7 @@ impl Gateway {
                 head.headers.append(header::SET_COOKIE, line.clone());
             }
         }
-        let (status, took) = (head.status.as_u16(), exchange.started.elapsed());
+        let (status, took) = (head.status.as_u16(), exchange.took());
         self.metrics.request(exchange.decision.word(), status, took);
         let body = if exchange.method == Method::HEAD { without_bytes(body) } else { body };
         let body = LoggedBody::new(body, exchange, status, self.log_user);

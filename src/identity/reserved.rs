@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use http::HeaderName;
 
-use crate::request::field_name::{canonical, is_spelling_of, starts_with_spelling_of};
+use crate::request::field_name::{Initials, canonical, is_spelling_of, starts_with_spelling_of};
 
 /// Fields that say who the user is, where a request came from or what it was for, in canonical
 /// form. They are reserved whether or not a dialect writes them: an app that once stood behind
@@ -14,12 +14,15 @@ const NAMES: [&str; 5] = ["forwarded", "x-forwarded", "x-request-id", "x-real-ip
 const PREFIXES: [&str; 5] =
     ["x-forwarded-", "x-auth-request-", "x-ms-", "x-original-", "x-client-cert"];
 
+const AUTHORIZATION: &str = "authorization";
+
 /// The reserved names of one configuration.
 #[derive(Clone, Debug)]
 pub(super) struct Reserved {
     authorization: bool,
     /// The canonical forms of the configured headers.
     configured: BTreeSet<String>,
+    initials: Initials,
 }
 
 impl Reserved {
@@ -27,16 +30,21 @@ impl Reserved {
         authorization: bool,
         configured: impl Iterator<Item = &'n HeaderName>,
     ) -> Self {
-        let configured = configured.map(|name| canonical(name.as_str())).collect();
-        Self { authorization, configured }
+        let configured: BTreeSet<String> =
+            configured.map(|name| canonical(name.as_str())).collect();
+        let fixed = NAMES.into_iter().chain(PREFIXES).chain([AUTHORIZATION]);
+        let names = fixed.chain(configured.iter().map(String::as_str));
+        let initials = names.fold(Initials::default(), Initials::and);
+        Self { authorization, configured, initials }
     }
 
     pub(super) fn contains(&self, name: &HeaderName) -> bool {
         let name = name.as_str();
-        NAMES.iter().any(|reserved| is_spelling_of(name, reserved))
-            || PREFIXES.iter().any(|prefix| starts_with_spelling_of(name, prefix))
-            || self.authorization && is_spelling_of(name, "authorization")
-            || self.configured.iter().any(|reserved| is_spelling_of(name, reserved))
+        self.initials.may_begin(name)
+            && (NAMES.iter().any(|reserved| is_spelling_of(name, reserved))
+                || PREFIXES.iter().any(|prefix| starts_with_spelling_of(name, prefix))
+                || self.authorization && is_spelling_of(name, AUTHORIZATION)
+                || self.configured.iter().any(|reserved| is_spelling_of(name, reserved)))
     }
 }
 

@@ -45,6 +45,8 @@ pub struct Exchange {
     pub rule: Option<Arc<str>>,
     /// How long the app took until its response's head.
     pub upstream: Option<Duration>,
+    /// When that head came.
+    pub answered: Option<Instant>,
     /// Object id and user name, for the access line where `[log] user` is on.
     pub user: Option<String>,
 }
@@ -101,6 +103,7 @@ impl Exchange {
             reason: "undecided",
             rule: None,
             upstream: None,
+            answered: None,
             user: None,
         }
     }
@@ -108,6 +111,12 @@ impl Exchange {
     /// The path without its query: queries may hold secrets.
     pub fn path(&self) -> &str {
         self.uri.path()
+    }
+
+    /// From the request's head to the response's, where the response is there now.
+    pub fn took(&self) -> Duration {
+        let answered = self.answered.unwrap_or_else(Instant::now);
+        answered.saturating_duration_since(self.started)
     }
 
     /// Whether a person looks at the answer.

@@ -7,7 +7,7 @@ use http::{
 };
 use hyper::ext::Protocol;
 
-use super::field_name::{is_spelling_of, starts_with_spelling_of};
+use super::field_name::{Initials, is_spelling_of, starts_with_spelling_of};
 
 /// What a connection may be turned into. `h2c` is not among them: it would be a tunnel past the
 /// rules (RFC 9113 §3.1 withdrew it).
@@ -35,6 +35,9 @@ const HOP_BY_HOP: [&str; 13] = [
     "http2-settings",
     "expect",
 ];
+
+const HOP_BY_HOP_INITIALS: Initials = Initials::of(&HOP_BY_HOP).and(CONTENT_LENGTH_NAME);
+const CONTENT_LENGTH_NAME: &str = "content-length";
 
 /// Fields that no `Connection` line may take away: they say where a message goes, how long it is,
 /// who sent it and what it may be used for. A client that names them attacks the next hop.
@@ -75,9 +78,9 @@ pub(super) fn wanted_upgrade(
     if version != Version::HTTP_11 || method != Method::GET {
         return None;
     }
-    let named = names(headers, &CONNECTION).any(|name| name.eq_ignore_ascii_case(b"upgrade"));
     let websocket = names(headers, &UPGRADE).any(|name| name.eq_ignore_ascii_case(b"websocket"));
-    (named && websocket).then_some(Upgrade::WebSocket)
+    let named = |name: &[u8]| name.eq_ignore_ascii_case(b"upgrade");
+    (websocket && names(headers, &CONNECTION).any(named)).then_some(Upgrade::WebSocket)
 }
 
 /// Whether a request is RFC 8441's: a WebSocket handshake on HTTP/2.
@@ -122,9 +125,10 @@ pub fn is_never_a_trailer(name: &HeaderName) -> bool {
 
 /// Whether `name` is one that ends here, in whatever spelling.
 fn ends_here(name: &str) -> bool {
-    HOP_BY_HOP.iter().any(|field| is_spelling_of(name, field))
-        // `Content_Length` is the app's Content-Length wherever CGI's rules are.
-        || (name != CONTENT_LENGTH.as_str() && is_spelling_of(name, CONTENT_LENGTH.as_str()))
+    HOP_BY_HOP_INITIALS.may_begin(name)
+        && (HOP_BY_HOP.iter().any(|field| is_spelling_of(name, field))
+            // `Content_Length` is the app's Content-Length wherever CGI's rules are.
+            || (name != CONTENT_LENGTH_NAME && is_spelling_of(name, CONTENT_LENGTH_NAME)))
 }
 
 fn may_be_nominated(name: &HeaderName) -> bool {

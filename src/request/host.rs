@@ -36,6 +36,12 @@ pub(super) fn check(
     if lines.next().is_some() {
         return Err(HostError::NotOne);
     }
+    // As nearly every request has it.
+    if host.is_some_and(|host| host.as_bytes() == public_url.authority().as_bytes())
+        && uri.authority().is_none()
+    {
+        return Ok(());
+    }
     let host = host.map(|value| valid(value.as_bytes())).transpose()?;
     let authority = uri.authority().map(|authority| valid(authority.as_str().as_bytes()));
     let authority = authority.transpose()?;

@@ -86,7 +86,11 @@ impl PublicUrl {
 
     /// `app.contoso.com` or `localhost:4180`: what a browser sends as `Host`.
     pub fn authority(&self) -> &str {
-        self.origin.split_once("://").map_or("", |(_, authority)| authority)
+        let scheme = match self.scheme {
+            Scheme::Http => "http://",
+            Scheme::Https => "https://",
+        };
+        self.origin.strip_prefix(scheme).unwrap_or_default()
     }
 
     /// Whether this is an `http` origin, which is always a loopback one.

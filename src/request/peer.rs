@@ -189,7 +189,7 @@ impl Chain {
 
     /// The field for the app: this chain and the peer behind it.
     pub(super) fn with_peer(&self, peer: &Peer) -> Option<String> {
-        let mut text = String::new();
+        let mut text = String::with_capacity(LONGEST_IPV4);
         for ip in self.0.iter().copied().chain(peer_address(peer)) {
             if !text.is_empty() {
                 text.push_str(", ");
@@ -199,6 +199,8 @@ impl Chain {
         (!text.is_empty()).then_some(text)
     }
 }
+
+const LONGEST_IPV4: usize = "255.255.255.255".len();
 
 /// Writes an address. One is written for each request, so the common kind goes without `fmt`.
 fn push_address(text: &mut String, ip: IpAddr) {

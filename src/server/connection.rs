@@ -322,8 +322,10 @@ fn http1(limits: &Limits) -> http1::Builder {
         // The watchman keeps both times; hyper knows only one for both.
         .header_read_timeout(None)
         .max_header_size(head)
-        // An app that compares `SOAPAction` by case keeps working.
-        .preserve_header_case(true);
+        // An app that compares `SOAPAction` by case keeps working. Answers are written as people
+        // write them: what a browser reads has no case, and remembering it costs each answer.
+        .preserve_header_case(true)
+        .title_case_headers(true);
     // hyper's own 100 lives on the stack; any other number costs an allocation per request.
     if limits.headers != 100 {
         http1.max_headers(limits.headers);

@@ -319,9 +319,14 @@ impl Sessions {
         let newer = self.streams.newer(&session);
         let replaced = newer.is_some();
         let session = newer.unwrap_or(session);
-        let renewed = self.renewal.renew_if_due(&session).await;
+        let now = self.clock.unix();
+        let renewed = self.renewal.renew_if_due(&session, now).await;
         let renewed = renewed.inspect_err(|error| self.note_end(&session, error))?;
-        Ok(self.changed(session, renewed, replaced, sent).await)
+        if renewed.is_none() && !replaced && now - session.seen_at < self.idle_step() {
+            self.streams.note(&session);
+            return Ok(Current { session, set_cookies: Vec::new() });
+        }
+        Ok(self.changed(session, renewed, sent).await)
     }
 
     /// Renews now, due or not.
@@ -336,7 +341,7 @@ impl Sessions {
         let session = self.streams.newer(&session).unwrap_or(session);
         let renewed = self.renewal.renew_now(&session).await;
         let renewed = renewed.inspect_err(|error| self.note_end(&session, error))?;
-        Ok(self.changed(session, Some(renewed), true, sent).await)
+        Ok(self.changed(session, Some(renewed), sent).await)
     }
 
     /// The cookies that hold `session`; unused ones are expired along with it (E5).
@@ -399,22 +404,17 @@ impl Sessions {
         session.tokens.refresh_token.as_ref().map(|_| self.renewal.due_at(session))
     }
 
-    /// `replaced`: the browser's cookies hold an older state of `session`.
+    /// `session` as it goes on, with the cookies that say so.
     async fn changed(
         &self,
         session: Arc<Session>,
         renewed: Option<Arc<Renewed>>,
-        replaced: bool,
         sent: &OwnCookies,
     ) -> Current {
         let now = self.clock.unix();
         let is_stored = renewed.is_some();
         let next = match renewed {
             Some(renewed) => self.renewed(&session, &renewed, now),
-            None if !replaced && now - session.seen_at < self.idle_step() => {
-                self.streams.note(&session);
-                return Current { session, set_cookies: Vec::new() };
-            }
             None => Session { seen_at: now, ..Session::clone(&session) },
         };
         let set_cookies = match &self.store {

@@ -167,12 +167,12 @@ impl Renewal {
         session.tokens.expires_at.saturating_sub(self.renew_before.min(life / 2))
     }
 
-    /// New tokens if they are due; `None` while the ones at hand will do.
+    /// New tokens if they are due at `now`; `None` while the ones at hand will do.
     pub(super) async fn renew_if_due(
         &self,
         session: &Session,
+        now: i64,
     ) -> Result<Option<Arc<Renewed>>, RenewalError> {
-        let now = self.clock.unix();
         if session.has_access_token && now < self.due_at(session) {
             return Ok(None);
         }

@@ -7,9 +7,16 @@
 //! that got the call knows.
 
 use std::{
+    borrow::Borrow,
     collections::HashMap,
     hash::Hash,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{
+            AtomicUsize,
+            Ordering::{Acquire, Release},
+        },
+    },
 };
 
 /// The front channel needs no cookie, so anybody may fill it: beyond, the soonest to expire go
@@ -38,8 +45,7 @@ impl RevokedSessions {
 
     /// Whether sessions of `sid` have been ended.
     pub fn contains(&self, sid: &str, now: i64) -> bool {
-        let map = self.sids.0.lock().unwrap_or_else(PoisonError::into_inner);
-        map.get(sid).is_some_and(|until| *until > now)
+        self.sids.holds(sid, now)
     }
 
     /// Ends one session, which could have lived `until` then.
@@ -49,29 +55,43 @@ impl RevokedSessions {
 
     /// Whether the session was signed out.
     pub(super) fn is_signed_out(&self, id: &[u8; 16], now: i64) -> bool {
-        let map = self.ids.0.lock().unwrap_or_else(PoisonError::into_inner);
-        map.get(id).is_some_and(|until| *until > now)
+        self.ids.holds(id, now)
     }
 }
 
 /// A bounded list.
 #[derive(Debug)]
-struct Remembered<K>(Mutex<HashMap<K, i64>>);
+struct Remembered<K> {
+    until: Mutex<HashMap<K, i64>>,
+    /// Entries, to leave the list closed where it is empty: every request looks, on every core.
+    held: AtomicUsize,
+}
 
 impl<K> Default for Remembered<K> {
     fn default() -> Self {
-        Self(Mutex::default())
+        Self { until: Mutex::default(), held: AtomicUsize::new(0) }
     }
 }
 
 impl<K: Clone + Eq + Hash> Remembered<K> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, i64>> {
+        self.until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn holds<Q: Eq + Hash + ?Sized>(&self, key: &Q, now: i64) -> bool
+    where
+        K: Borrow<Q>,
+    {
+        let empty = self.held.load(Acquire) == 0;
+        !empty && self.lock().get(key).is_some_and(|until| *until > now)
+    }
+
     fn prolong(&self, seconds: i64) {
-        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        map.values_mut().for_each(|until| *until = until.saturating_add(seconds));
+        self.lock().values_mut().for_each(|until| *until = until.saturating_add(seconds));
     }
 
     fn insert(&self, key: K, now: i64, until: i64) {
-        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut map = self.lock();
         if map.len() >= MOST {
             map.retain(|_, until| *until > now);
         }
@@ -80,6 +100,7 @@ impl<K: Clone + Eq + Hash> Remembered<K> {
             soonest.map(|key| map.remove(&key));
         }
         map.insert(key, until);
+        self.held.store(map.len(), Release);
     }
 }
 
@@ -119,6 +140,6 @@ mod tests {
         }
         revoked.revoke("last", 0, 5_000);
         assert!(revoked.contains("last", 0) && !revoked.contains("0", 0));
-        assert_eq!(revoked.sids.0.lock().unwrap().len(), MOST);
+        assert_eq!(revoked.sids.lock().len(), MOST);
     }
 }

@@ -94,7 +94,7 @@ impl Vigil {
     async fn renew(&self, session: &Arc<Session>, next: &mut i64) {
         let Sessions { renewal, clock, streams, .. } = &*self.sessions;
         clock.sleep_until(renewal.due_at(session).max(*next)).await;
-        let pause = match renewal.renew_if_due(session).await {
+        let pause = match renewal.renew_if_due(session, clock.unix()).await {
             Ok(Some(renewed)) => {
                 let renewed = self.sessions.renewed(session, &renewed, session.seen_at);
                 self.watched.note(&Arc::new(renewed));

@@ -15,8 +15,8 @@ use http::Request;
 /// More than any app needs to say before its answer.
 const MOST: u32 = 16;
 
-/// Counts the informational answers to one request.
-#[derive(Debug)]
+/// Counts the informational answers to one request after the other.
+#[derive(Debug, Default)]
 pub(super) struct Chatter(Arc<Count>);
 
 #[derive(Debug, Default)]
@@ -26,16 +26,15 @@ struct Count {
 }
 
 impl Chatter {
-    /// Listens to the answers of `request`.
-    pub(super) fn listen<B>(request: &mut Request<B>) -> Self {
-        let count = Arc::<Count>::default();
-        let counted = Arc::clone(&count);
+    /// Listens to the answers of `request`, and no longer to those of the one before.
+    pub(super) fn listen<B>(&self, request: &mut Request<B>) {
+        self.0.heard.store(0, Relaxed);
+        let counted = Arc::clone(&self.0);
         hyper::ext::on_informational(request, move |_| {
             if counted.heard.fetch_add(1, Relaxed) >= MOST {
                 counted.waker.wake();
             }
         });
-        Self(count)
     }
 
     /// Ready when there are too many.

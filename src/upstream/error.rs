@@ -36,10 +36,10 @@ pub enum UpstreamError {
     ConnectTimeout(#[source] Cause),
     /// The connection ended before there was an answer.
     #[error("the app broke off")]
-    Broken(#[source] legacy::Error),
+    Broken(#[source] Cause),
     /// The answer is not HTTP, or beyond our limits.
     #[error("the app's answer is malformed")]
-    Malformed(#[source] legacy::Error),
+    Malformed(#[source] Cause),
     /// No byte either way.
     #[error("the app was silent for {0:?}")]
     Idle(Duration),
@@ -52,7 +52,7 @@ pub enum UpstreamError {
     // The caller's faults.
     /// The request's body broke off.
     #[error("the request's body broke off")]
-    CallerBroke(#[source] legacy::Error),
+    CallerBroke(#[source] Cause),
     /// The request's body fell silent.
     #[error("the request's body fell silent for {0:?}")]
     CallerIdle(Duration),
@@ -133,37 +133,50 @@ impl From<ConnectError> for UpstreamError {
 
 impl From<legacy::Error> for UpstreamError {
     fn from(error: legacy::Error) -> Self {
-        if let Some(caller) = find::<BodyError>(&error) {
+        if error.is_connect() && find::<BodyError>(&error).is_none() {
+            return Self::unconnected(Box::new(error));
+        }
+        Self::unanswered(Box::new(error))
+    }
+}
+
+impl From<hyper::Error> for UpstreamError {
+    fn from(error: hyper::Error) -> Self {
+        Self::unanswered(Box::new(error))
+    }
+}
+
+impl UpstreamError {
+    fn unanswered(cause: Cause) -> Self {
+        if let Some(caller) = find::<BodyError>(&*cause) {
             return match caller {
-                BodyError::Broken(_) => Self::CallerBroke(error),
+                BodyError::Broken(_) => Self::CallerBroke(cause),
                 BodyError::Pulled(reason) => Self::SessionEnded(reason),
                 BodyError::Idle(limit) => Self::CallerIdle(*limit),
                 BodyError::TooLarge(cap) => Self::CallerTooLarge(*cap),
             };
         }
-        if error.is_connect() {
-            return Self::unconnected(Box::new(error));
-        }
-        let malformed = find::<hyper::Error>(&error).is_some_and(hyper::Error::is_parse);
-        if malformed { Self::Malformed(error) } else { Self::Broken(error) }
+        let malformed = find::<hyper::Error>(&*cause).is_some_and(hyper::Error::is_parse);
+        if malformed { Self::Malformed(cause) } else { Self::Broken(cause) }
     }
-}
 
-/// Whether the connection ended before a response began, as a kept one does when the app closes it
-/// at that very moment.
-pub(super) fn is_stale(error: &legacy::Error) -> bool {
-    let ended = find::<hyper::Error>(error)
-        .is_some_and(|e| e.is_incomplete_message() || e.is_canceled() || e.is_closed());
-    ended
-        || find::<io::Error>(error).is_some_and(|e| {
-            matches!(
-                e.kind(),
-                io::ErrorKind::ConnectionReset
-                    | io::ErrorKind::ConnectionAborted
-                    | io::ErrorKind::BrokenPipe
-                    | io::ErrorKind::UnexpectedEof
-            )
-        })
+    /// Whether the connection ended before a response began, as a kept one does when the app closes
+    /// it at that very moment.
+    pub(super) fn is_stale(&self) -> bool {
+        let Self::Broken(cause) = self else { return false };
+        let ended = find::<hyper::Error>(&**cause)
+            .is_some_and(|e| e.is_incomplete_message() || e.is_canceled() || e.is_closed());
+        ended
+            || find::<io::Error>(&**cause).is_some_and(|e| {
+                matches!(
+                    e.kind(),
+                    io::ErrorKind::ConnectionReset
+                        | io::ErrorKind::ConnectionAborted
+                        | io::ErrorKind::BrokenPipe
+                        | io::ErrorKind::UnexpectedEof
+                )
+            })
+    }
 }
 
 /// The first cause of type `E`.

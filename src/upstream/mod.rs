@@ -2,14 +2,9 @@
 //!
 //! Only an [`Inbound`] can be forwarded, so the target that was judged is the target that is sent.
 
-use std::{
-    future::{Future, poll_fn},
-    path::PathBuf,
-    pin::{Pin, pin},
-    task::Poll,
-    time::Duration,
-};
+use std::{future::Future, pin::Pin, time::Duration};
 
+use futures_util::future::Either;
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, Uri,
     header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, TE, TRANSFER_ENCODING},
@@ -17,15 +12,12 @@ use http::{
 };
 use http_body::Body as _;
 use hyper::{body::Incoming, upgrade::OnUpgrade};
-use hyper_util::{
-    client::legacy::{self, Client, ResponseFuture},
-    rt::{TokioExecutor, TokioTimer},
-};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
-use self::{address::Address, chatter::Chatter, connector::Connector, idle::Upload, tunnel::Terms};
+use self::{
+    address::Address, connector::Connector, idle::Upload, line::Patience, multiplexed::Multiplexed,
+    pool::Pool, tunnel::Terms,
+};
 use crate::{
     base::{
         body::{Body, Unwanted},
@@ -33,7 +25,6 @@ use crate::{
         lifecycle::Lifecycle,
         metrics::Metrics,
         pulse::Pulse,
-        units::Span,
         worker::PerWorker,
     },
     request::{Exchange, Inbound, Outgoing, Upgrade, is_never_a_trailer, strip_response},
@@ -45,6 +36,10 @@ mod connector;
 mod error;
 mod frames;
 mod idle;
+mod line;
+mod multiplexed;
+mod pool;
+mod settings;
 mod tls;
 mod tunnel;
 mod upgrade;
@@ -56,66 +51,31 @@ pub use self::{
     address::AddressError,
     connector::ConnectError,
     error::{BuildError, UpstreamError},
+    settings::Settings,
     tls::TlsError,
 };
 
-/// Below what any common server keeps (gunicorn 2 s, Node and Apache 5 s): whoever closes first
-/// must be us, or requests run into the app's close. A new loopback connection costs 0.1 ms.
-const KEPT: Duration = Duration::from_millis(1500);
-/// Idle connections that one worker keeps; more are closed after use.
-const MOST_KEPT: usize = 256;
-/// The app may send more fields than a browser may (Set-Cookie, CSP reports).
-const MOST_FIELDS: usize = 256;
-/// The largest head of an app that speaks HTTP/2; about what hyper takes in HTTP/1.1.
-const MOST_HEAD: u32 = 384 << 10;
-/// What the app may send of one answer before its browser takes it.
-const STREAM_WINDOW: u32 = 64 << 10;
-/// The same for all answers of a worker: a few slow browsers must not hold up everybody else's.
-const CONNECTION_WINDOW: u32 = 16 << 20;
-/// An app that has gone without a word is noticed within twice this.
-const PING: Duration = Duration::from_secs(10);
-
-/// `[upstream]` of the configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Settings {
-    /// The app: `http://host:port`, `https://host:port` or `unix:/path`.
-    pub url: String,
-    /// HTTP/2: with prior knowledge over plain TCP, agreed upon over TLS. gRPC needs it.
-    pub http2: bool,
-    /// Whether the app gets the browser's `Host` (`public_url`'s) or its own.
-    pub preserve_host: bool,
-    /// Longest wait for a connection, name and TLS handshake included.
-    pub connect_timeout: Span,
-    /// Longest silence: no byte either way. Not a total.
-    pub idle_timeout: Span,
-    /// PEM certificates of the authorities that sign the app's certificate; else the machine's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ca_file: Option<PathBuf>,
-    /// PEM certificate that we show to an app that asks for one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub certificate_file: Option<PathBuf>,
-    /// The key of `certificate_file`, in PEM.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub private_key_file: Option<PathBuf>,
+/// Connections to the app, for each worker its own.
+#[derive(Debug)]
+enum Pools {
+    Http1(PerWorker<Pool>),
+    Http2(Box<PerWorker<Multiplexed>>),
 }
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            url: "http://127.0.0.1:8080".to_owned(),
-            http2: false,
-            preserve_host: true,
-            connect_timeout: Span::seconds(5),
-            idle_timeout: Span::seconds(60),
-            ca_file: None,
-            certificate_file: None,
-            private_key_file: None,
-        }
-    }
+/// An answer's head, and when it came.
+#[derive(Debug)]
+struct Answered {
+    response: Response<Incoming>,
+    came: Instant,
 }
 
-type Pool = Client<Connector, Upload>;
+/// A request as it was, for those that may be sent twice. The case of its names is left out: the
+/// copy is made for every GET, and few are sent twice.
+struct Again {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+}
 
 /// What was asked, as far as the answer depends on it.
 struct Asked {
@@ -131,7 +91,7 @@ struct Asked {
 /// The app, ready to be asked.
 #[derive(Debug)]
 pub struct Upstream {
-    pools: PerWorker<Pool>,
+    pools: Pools,
     connector: Connector,
     scheme: Scheme,
     authority: Authority,
@@ -167,8 +127,13 @@ impl Upstream {
         let root = PathAndQuery::from_static("/");
         let dial = uri(scheme.clone(), authority.clone(), root).unwrap_or_default();
         let connector = Connector::new(address, dial, tls, settings.connect_timeout.duration());
+        let pools = if settings.http2 {
+            Pools::Http2(Box::new(PerWorker::new(workers, || Multiplexed::new(&connector))))
+        } else {
+            Pools::Http1(PerWorker::new(workers, || Pool::new(connector.clone())))
+        };
         Ok(Self {
-            pools: PerWorker::new(workers, || pool(&connector, settings.http2)),
+            pools,
             connector,
             scheme,
             authority,
@@ -195,19 +160,25 @@ impl Upstream {
         leash: Option<Leash>,
     ) -> impl Future<Output = Result<Response<Body>, UpstreamError>> + Send + 'a {
         let sent = Instant::now();
-        let sending = self.send(inbound.into_outgoing(), leash);
+        let sending = self.send(inbound.into_outgoing(), sent, leash);
         async move {
             let answer = match sending {
                 Ok(sending) => sending.await,
                 Err(error) => Err(error),
             };
-            let took = sent.elapsed();
-            exchange.upstream = Some(took);
             match &answer {
-                Ok(_) => self.metrics.upstream(took),
-                Err(error) => self.metrics.upstream_error(error.reason()),
+                Ok((_, came)) => {
+                    let took = came.saturating_duration_since(sent);
+                    exchange.upstream = Some(took);
+                    exchange.answered = Some(came.into_std());
+                    self.metrics.upstream(took);
+                }
+                Err(error) => {
+                    exchange.upstream = Some(sent.elapsed());
+                    self.metrics.upstream_error(error.reason());
+                }
             }
-            answer
+            answer.map(|(response, _)| response)
         }
     }
 
@@ -229,9 +200,10 @@ impl Upstream {
     fn send(
         &self,
         mut outgoing: Outgoing,
+        sent: Instant,
         leash: Option<Leash>,
     ) -> Result<
-        impl Future<Output = Result<Response<Body>, UpstreamError>> + Send + use<'_>,
+        impl Future<Output = Result<(Response<Body>, Instant), UpstreamError>> + Send + use<'_>,
         UpstreamError,
     > {
         if self.http2 && outgoing.upgrade.is_some() {
@@ -249,10 +221,12 @@ impl Upstream {
         if let Some(key) = &key {
             key.ask(request.headers_mut());
         }
-        let asking = self.ask(request, pulse.clone());
+        let patience = Patience { sent, idle: self.idle, pulse: pulse.clone() };
+        let asking = self.ask(request, patience);
         Ok(async move {
-            let response = asking.await?;
-            self.hand_back(response, Asked { upgrade: asked, key, on_client, pulse, call, leash })
+            let Answered { response, came } = asking.await?;
+            let asked = Asked { upgrade: asked, key, on_client, pulse, call, leash };
+            Ok((self.hand_back(response, asked)?, came))
         })
     }
 
@@ -311,8 +285,8 @@ impl Upstream {
         if let Some(host) = &self.host {
             request.headers_mut().insert(HOST, host.clone());
         }
-        let mut authority = self.authority.clone();
-        if self.http2 {
+        *request.uri_mut() = if self.http2 {
+            let mut authority = self.authority.clone();
             // It says `:authority` and not `Host` (RFC 9113 §8.3.1); the connector asks neither.
             if let Some(host) = request.headers_mut().remove(HOST) {
                 authority = Authority::try_from(host.as_bytes())
@@ -321,12 +295,15 @@ impl Upstream {
             if outgoing.wants_trailers {
                 request.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
             }
-        } else if loses_its_body(&request) {
-            let chunked = HeaderValue::from_static("chunked");
-            request.headers_mut().insert(TRANSFER_ENCODING, chunked);
-        }
-        *request.uri_mut() = uri(self.scheme.clone(), authority, path_and_query)
-            .map_err(UpstreamError::Unsendable)?;
+            uri(self.scheme.clone(), authority, path_and_query)
+                .map_err(UpstreamError::Unsendable)?
+        } else {
+            if loses_its_body(&request) {
+                let chunked = HeaderValue::from_static("chunked");
+                request.headers_mut().insert(TRANSFER_ENCODING, chunked);
+            }
+            path_and_query.into()
+        };
         if let Some(upgrade) = upgrade {
             upgrade::name(upgrade, request.headers_mut());
             // Bytes behind the handshake are frames only once the app has agreed.
@@ -336,88 +313,69 @@ impl Upstream {
     }
 
     /// Asks once, and once more where the app had just closed the kept connection and asking twice
-    /// changes nothing (RFC 9110 §9.2.2). hyper itself asks again where no byte had been written.
+    /// changes nothing (RFC 9110 §9.2.2). Where no byte had been written, the pool asks again.
     fn ask(
         &self,
         request: Request<Body>,
-        pulse: Option<Pulse>,
-    ) -> impl Future<Output = Result<Response<Incoming>, UpstreamError>> + Send + use<'_> {
-        let safe = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
-        let (head, body) = request.into_parts();
-        let again = (safe && body.is_end_stream()).then(|| (head.clone(), pulse.clone()));
-        let first = self.ask_once(Request::from_parts(head, body), pulse);
-        async move {
-            match (first.await?, again) {
-                (Err(error), Some((head, pulse))) if error::is_stale(&error) => {
+        patience: Patience,
+    ) -> Pin<Box<dyn Future<Output = Result<Answered, UpstreamError>> + Send + '_>> {
+        let again = Again::of(&request).map(|again| (again, patience.pulse.clone()));
+        let pulse = patience.pulse.clone();
+        let request = request.map(|body| Upload::new(body, pulse));
+        let first = match &self.pools {
+            Pools::Http1(pools) => Either::Left(pools.here().ask(request, patience)),
+            Pools::Http2(pools) => Either::Right(pools.here().ask(request, patience)),
+        };
+        // In a box, or every future around it would have room for all of it twice.
+        Box::pin(async move {
+            match (first.await, again) {
+                (Err(error), Some((again, pulse))) if self.is_stale(&error) => {
                     tracing::debug!("the app had closed a kept connection; asking again");
                     self.metrics.upstream_retried();
-                    let again = self.ask_once(Request::from_parts(head, Body::Empty), pulse);
-                    Box::pin(again).await?.map_err(UpstreamError::from)
+                    Box::pin(self.ask_again(again.into_request(), pulse)).await
                 }
-                (answer, _) => answer.map_err(UpstreamError::from),
+                (answer, _) => answer,
             }
-        }
+        })
     }
 
-    fn ask_once(
+    /// Whether the connection may have ended because it was time. hyper does not say how one ended
+    /// that speaks HTTP/2.
+    fn is_stale(&self, error: &UpstreamError) -> bool {
+        error.is_stale() || self.http2 && matches!(error, UpstreamError::Broken(_))
+    }
+
+    async fn ask_again(
         &self,
-        request: Request<Body>,
+        request: Request<Upload>,
         pulse: Option<Pulse>,
-    ) -> impl Future<Output = Result<Result<Response<Incoming>, legacy::Error>, UpstreamError>>
-    + Send
-    + use<'_> {
-        let mut request = request.map(|body| Upload::new(body, pulse.clone()));
-        let chatter = Chatter::listen(&mut request);
-        let answer = self.pools.here().request(request);
-        async move { self.answer(pin!(answer), &chatter, pulse.as_ref()).await }
-    }
-
-    /// The answer, unless the app chatters or falls silent.
-    async fn answer(
-        &self,
-        mut answer: Pin<&mut ResponseFuture>,
-        chatter: &Chatter,
-        pulse: Option<&Pulse>,
-    ) -> Result<Result<Response<Incoming>, legacy::Error>, UpstreamError> {
-        let mut answer = poll_fn(|cx| match answer.as_mut().poll(cx) {
-            // However fast they came.
-            Poll::Ready(_) if chatter.is_too_much() => Poll::Ready(Err(UpstreamError::Chatter)),
-            Poll::Ready(answer) => Poll::Ready(Ok(answer)),
-            Poll::Pending => chatter.poll(cx).map(|()| Err(UpstreamError::Chatter)),
-        });
-        let Some(pulse) = pulse else {
-            let silent = |_| UpstreamError::Idle(self.idle);
-            return timeout(self.idle, answer).await.map_err(silent)?;
-        };
-        tokio::select! {
-            biased;
-            answer = &mut answer => answer,
-            () = pulse.silence(self.idle) => Err(UpstreamError::Idle(self.idle)),
+    ) -> Result<Answered, UpstreamError> {
+        let patience = Patience { sent: Instant::now(), idle: self.idle, pulse };
+        match &self.pools {
+            // Another kept connection may have been closed as well.
+            Pools::Http1(pools) => pools.here().ask_on_a_new_line(request, patience).await,
+            Pools::Http2(pools) => pools.here().ask(request, patience).await,
         }
     }
 }
 
-fn pool(connector: &Connector, http2: bool) -> Pool {
-    Client::builder(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(KEPT)
-        .pool_max_idle_per_host(MOST_KEPT)
-        .http1_max_headers(MOST_FIELDS)
-        // An app that compares `SOAPAction` by case keeps working; what we add, or what came in
-        // HTTP/2, is written as people write it.
-        .http1_preserve_header_case(true)
-        .http1_title_case_headers(true)
-        // `Host` is ours to choose.
-        .set_host(false)
-        .http2_only(http2)
-        .http2_initial_stream_window_size(STREAM_WINDOW)
-        .http2_initial_connection_window_size(CONNECTION_WINDOW)
-        .http2_max_send_buf_size(STREAM_WINDOW as usize)
-        .http2_max_header_list_size(MOST_HEAD)
-        .http2_keep_alive_interval(PING)
-        .http2_keep_alive_timeout(PING)
-        .build(connector.clone())
+impl Again {
+    fn of(request: &Request<Body>) -> Option<Self> {
+        let safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+        (safe && request.body().is_end_stream()).then(|| Self {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            headers: request.headers().clone(),
+        })
+    }
+
+    fn into_request(self) -> Request<Upload> {
+        let mut request = Request::new(Upload::new(Body::Empty, None));
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.uri;
+        *request.headers_mut() = self.headers;
+        request
+    }
 }
 
 fn is_event_stream(headers: &HeaderMap) -> bool {

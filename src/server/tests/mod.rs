@@ -301,7 +301,7 @@ async fn a_drain_finishes_the_request_in_flight_and_takes_no_other() {
     release.notify_one();
     let answer = read_all(&mut stream).await;
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("finished"), "{answer}");
-    assert!(answer.contains("connection: close\r\n"), "{answer}");
+    assert!(answer.contains("Connection: close\r\n"), "{answer}");
     stop(running).await;
 }
 

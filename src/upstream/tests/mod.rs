@@ -5,16 +5,18 @@ use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc};
 
 use http::StatusCode;
 use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
+    time::timeout,
 };
 
 use super::*;
 use crate::request::{Peer, PublicUrl, Reader, TrustedProxies};
 
 mod failures;
+mod kept;
 mod streaming;
 mod tls;
 mod upgrades;
@@ -51,6 +53,7 @@ impl Front {
                 });
                 let connection = http1::Builder::new()
                     .preserve_header_case(true)
+                    .title_case_headers(true)
                     .serve_connection(TokioIo::new(stream), service)
                     .with_upgrades();
                 tokio::spawn(connection);
