@@ -383,8 +383,14 @@ class Vestibule(Peer):
     name = "vestibule"
     variable = "VESTIBULE"
     program = "vestibule"
+    # What was just built, not what happens to be installed.
+    built = Path(__file__).resolve().parents[2] / "target" / "release" / "vestibule"
     users = {"Vestibule, signed in, 10 groups": ORDINARY,
              "Vestibule, signed in, 200 groups": LARGEST}
+
+    def find(self):
+        named = os.environ.get(self.variable)
+        return shutil.which(named or self.built)
 
     def command(self, program, folder, setting):
         authority = setting.authority
