@@ -57,8 +57,9 @@ const UNKNOWN: u64 = u64::MAX;
 /// gone looks the same until something is written. This long it is given the benefit of the doubt.
 const DOUBT: Duration = Duration::from_secs(1);
 
-/// Longer than a browser's pause between the parts of a page.
-const REST_AFTER: Duration = Duration::from_millis(250);
+/// Longer than a busy client's pause; short, since glibc does not give back what many connections
+/// held at the same time.
+const REST_AFTER: Duration = Duration::from_millis(50);
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

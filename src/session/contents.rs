@@ -1,6 +1,6 @@
 //! A session as what is packed of it, and back.
 
-use super::{Session, Told, packing::Contents};
+use super::{Session, Told, packing::Contents, wound::Wound};
 use crate::entra::{Principal, TokenSet};
 
 impl Contents {
@@ -32,6 +32,7 @@ impl Contents {
             principal: Principal::restore(self.claims)?,
             has_access_token: self.access_token.is_some(),
             stored: None,
+            wound: Wound::default(),
             told: Told::default(),
             tokens: TokenSet {
                 access_token: self.access_token.unwrap_or_default(),

@@ -17,6 +17,7 @@ mod streams;
 mod token_shelf;
 mod told;
 mod vigil;
+mod wound;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -41,6 +42,7 @@ use self::{
     remote::{KeepError, Remote},
     renewal::Renewed,
     store::{Store, Stored},
+    wound::Wound,
 };
 use crate::{
     base::{clock::Clock, metrics::Metrics, secret::SecretSource},
@@ -73,6 +75,8 @@ pub struct Session {
     pub told: Told,
     /// Where the store keeps it, if it is there.
     stored: Option<Stored>,
+    /// Whether its idle clock has just been wound for these cookies.
+    wound: Wound,
 }
 
 /// What the browser's cookies hold.
@@ -303,6 +307,7 @@ impl Sessions {
             has_access_token: true,
             told: Told::default(),
             stored: None,
+            wound: Wound::default(),
         })
     }
 
@@ -322,7 +327,9 @@ impl Sessions {
         let now = self.clock.unix();
         let renewed = self.renewal.renew_if_due(&session, now).await;
         let renewed = renewed.inspect_err(|error| self.note_end(&session, error))?;
-        if renewed.is_none() && !replaced && now - session.seen_at < self.idle_step() {
+        let step = self.idle_step();
+        let is_wound = now - session.seen_at < step || !session.wound.is_ours(now, step);
+        if renewed.is_none() && !replaced && is_wound {
             self.streams.note(&session);
             return Ok(Current { session, set_cookies: Vec::new() });
         }

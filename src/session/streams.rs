@@ -198,7 +198,7 @@ mod tests {
     use crate::{
         base::leash::Leash,
         entra::{Principal, TokenSet},
-        session::Told,
+        session::{Told, wound::Wound},
     };
 
     fn session(id: u8, obtained_at: i64, seen_at: i64) -> Arc<Session> {
@@ -219,6 +219,7 @@ mod tests {
             },
             has_access_token: true,
             stored: None,
+            wound: Wound::default(),
             told: Told::default(),
         })
     }

@@ -174,6 +174,24 @@ async fn most_responses_set_no_cookie() {
 }
 
 #[tokio::test]
+async fn of_requests_that_were_sent_together_one_answer_winds_the_idle_clock() {
+    let stack = Stack::start().await;
+    let browser = stack.signed_in(ALICE).await;
+    stack.advance(600);
+    let mut together = [browser.clone(), browser.clone(), browser];
+    let mut wound = Vec::new();
+    for browser in &mut together {
+        let page = browser.fetch(Method::GET, "/").await;
+        assert_eq!(page.status, 200);
+        wound.push(!page.set_cookies().is_empty());
+    }
+    assert_eq!(wound, [true, false, false]);
+    // The one answer may have been lost.
+    stack.advance(10);
+    assert!(!together[2].fetch(Method::GET, "/").await.set_cookies().is_empty());
+}
+
+#[tokio::test]
 async fn d6_a_new_sign_in_leaves_nothing_of_the_old_one() {
     let stack = Stack::start().await;
     let users = stack.emulator.client().users;
